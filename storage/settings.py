@@ -1,0 +1,180 @@
+"""Settings, read once: environment `WARMBARS_*`, then `warmbars.toml`, then the defaults below."""
+
+import os
+import tomllib
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from transforms.errors import ConfigurationError
+from transforms.schema import (
+    INTERVALS,
+    Align,
+    Dataset,
+    Granularity,
+    Interval,
+    PriceBasis,
+    TradingHours,
+)
+
+CONFIG_FILE = "warmbars.toml"
+DEFAULT_INDICATORS = (
+    *("sma_20", "sma_50", "sma_200", "ema_12", "ema_26", "rsi_14", "macd", "bollinger", "atr_14", "vwap", "obv"),
+)
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class SourceSettings(BaseModel):
+    """One configured source, `[sources.NAME]` in warmbars.toml; `run` and the deployments ingest these by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["files", "simulated"] = Field("files", description="where the rows come from")
+    path: str | None = Field(None, description="a file, directory or glob of Parquet or CSV (kind `files`)")
+    dataset: Dataset | None = Field(None, description="what the rows are; told from the columns when left out")
+    mode: Literal["upsert", "replace"] | None = Field(
+        None, description="`upsert` by key, or `replace` whole symbol-days; ticks replace, the rest upsert"
+    )
+    columns: dict[str, str] = Field(default_factory=dict, description="their column name = ours")
+    granularity: Granularity | None = Field(None, description="length of the bars; told from their spacing when left out")
+    label: Literal["start", "end"] | None = Field(None, description="whether a bar is stamped at its start or its end")
+    price_basis: PriceBasis = Field("raw", description="how the prices were adjusted by the vendor")
+    market: str | None = Field(None, description="exchange calendar of symbols first seen here")
+    symbols: int = Field(5, ge=1, le=1000, description="how many symbols the simulated market has")
+    sessions: int = Field(60, ge=2, le=2600, description="how many sessions the simulated market has")
+    seed: int = Field(7, description="seed of the simulated market")
+
+    @model_validator(mode="after")
+    def _files_need_a_path(self) -> Self:
+        if self.kind == "files" and not self.path:
+            raise ValueError("a source of kind 'files' needs a path")
+        return self
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, frozen once read. `docs/settings.md` is made from the descriptions below."""
+
+    model_config = SettingsConfigDict(env_prefix="WARMBARS_", frozen=True, extra="forbid", env_nested_delimiter="__")
+
+    home: Path = Field(Path(".warmbars"), description="data directory: the embedded servers, secrets, logs")
+    database_url: SecretStr | None = Field(None, description="your PostgreSQL; left out, the embedded one is used")
+    redis_url: SecretStr | None = Field(None, description="your Redis or Valkey; left out, the embedded one is used")
+    namespace: str = Field(
+        "main", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="part of every cache key; one database to a namespace"
+    )
+
+    market: str = Field("XNYS", description="exchange calendar of symbols that name no other (exchange_calendars code)")
+    markets: dict[str, str] = Field(default_factory=dict, description="symbol = exchange calendar, where not `market`")
+    calendar_start: date = Field(date(1990, 1, 1), description="first session of the stored session tables")
+    intervals: tuple[Interval, ...] = Field(INTERVALS, description="bar intervals kept; `1m` always is")
+    trading_hours: TradingHours = Field("regular", description="`regular` sessions only, or `all` hours")
+    align: Align = Field("session", description="intraday buckets start at the `session`'s open, or on the `clock`")
+    close_grace: timedelta = Field(
+        timedelta(minutes=2), description="how long after the close a trade without conditions still belongs to the day"
+    )
+    message_conditions: tuple[str, ...] = Field(
+        ("0x1000000", "0x4000000"),
+        description="tick conditions that repeat auction volume (official close, official open) and make no bar; "
+        "`0x…` tests bits of a hexadecimal condition, anything else a whole word of it",
+    )
+    auction_conditions: tuple[str, ...] = Field(
+        ("0x80",), description="tick conditions of the closing auction; such a trade belongs to the last bucket"
+    )
+    source_rank: tuple[str, ...] = Field(
+        (), description="sources in order of trust; those not listed come after, by name"
+    )
+
+    indicators: tuple[str, ...] = Field(DEFAULT_INDICATORS, description="indicators kept, by catalogue name")
+    correlation_lags: tuple[int, ...] = Field(
+        tuple(range(-5, 6)), description="sessions by which the return follows the sentiment (negative: precedes it)"
+    )
+    correlation_min_n: int = Field(20, ge=3, description="fewest pairs a correlation is computed on")
+    missing_sentiment: Literal["leave_out", "zero"] = Field(
+        "leave_out", description="a session without a mention: `leave_out` of the pairs, or count it as `zero`"
+    )
+
+    future_tolerance: timedelta = Field(
+        timedelta(minutes=5), description="a row further in the future than this is rejected"
+    )
+    ingest_batch_rows: int = Field(1_000_000, ge=1_000, description="rows held in memory at once while ingesting")
+    refresh_batch_rows: int = Field(1_000_000, ge=1_000, description="raw rows recomputed in one transaction")
+    refresh_batch_symbols: int = Field(64, ge=1, description="symbols recomputed in one transaction")
+    reject_limit: int = Field(10_000, ge=0, description="rejected rows stored per run; further ones are counted only")
+
+    published_bars: int = Field(500, ge=1, le=100_000, description="newest bars in each published key")
+    published_sentiment: int = Field(500, ge=1, le=100_000, description="newest sentiment buckets in each published key")
+    soft_ttl_seconds: dict[str, int] = Field(
+        default_factory=lambda: {
+            "stock_quote": 60,
+            "stock_history": 300,
+            "sentiment_current": 180,
+            "sentiment_history": 600,
+            "technical_indicators": 300,
+            "user_session": 3600,
+            "correlation_analysis": 1800,
+            "prediction_results": 900,
+        },
+        description="age in seconds after which a value of the dataset is called stale; it is still served",
+    )
+
+    pool_min: int = Field(0, ge=0, description="database connections kept open by one process")
+    pool_max: int = Field(4, ge=1, description="most database connections of one process")
+    query_timeout_seconds: Seconds = Field(60, description="longest ordinary query; bulk statements have no limit")
+    idle_timeout_seconds: Seconds = Field(60, description="longest a transaction may sit idle before it is ended")
+    connect_timeout_seconds: Seconds = Field(10, description="longest wait for a connection")
+    application_name: str = Field("warmbars", description="how our connections are named in pg_stat_activity")
+    jit: bool = Field(False, description="PostgreSQL's JIT compiler; off, it costs more than it brings here")
+    redis_timeout_seconds: Seconds = Field(5, description="longest wait for one answer of the cache")
+    publish_batch_symbols: int = Field(64, ge=1, description="symbols sent to the cache in one round trip")
+
+    sources: dict[str, SourceSettings] = Field(
+        default_factory=lambda: {"simulated": SourceSettings(kind="simulated")},
+        description="what `run` ingests, by name; a simulated market until you name your own",
+    )
+
+    @field_validator("intervals")
+    @classmethod
+    def _always_minutes(cls, kept: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        return tuple(i for i in INTERVALS if i == "1m" or i in kept)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, CONFIG_FILE)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; a wrong one raises `ConfigurationError` naming it, its source and what is accepted."""
+    try:
+        return Settings(**overrides)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigurationError(f"{CONFIG_FILE} is not valid TOML: {exc}") from exc
+    except ValidationError as exc:
+        wrong = "\n".join(f"  {_describe(error, overrides)}" for error in exc.errors())
+        raise ConfigurationError(f"wrong settings:\n{wrong}\nEvery setting is described in docs/settings.md.") from exc
+
+
+def _describe(error: Any, overrides: dict[str, Any]) -> str:
+    """One line for one wrong setting: its name, its source, what was given and what is accepted."""
+    path = [str(part) for part in error["loc"]]
+    name = path[0]
+    variable = f"WARMBARS_{name.upper()}"
+    if name in overrides:
+        source = "argument"
+    elif any(key.upper() == variable or key.upper().startswith(f"{variable}__") for key in os.environ):
+        source = f"environment variable {variable}"
+    else:
+        source = CONFIG_FILE
+    if error["type"] == "extra_forbidden":
+        return f"{'.'.join(path)} ({source}): there is no such setting"
+    shown = "(hidden)" if name.endswith("_url") else repr(error["input"])
+    return f"{'.'.join(path)} ({source}): {error['msg'][:1].lower()}{error['msg'][1:]}; got {shown}"
