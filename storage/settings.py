@@ -5,6 +5,7 @@ import tomllib
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -41,6 +42,9 @@ class SourceSettings(BaseModel):
     columns: dict[str, str] = Field(default_factory=dict, description="their column name = ours")
     granularity: Granularity | None = Field(None, description="length of the bars; told from their spacing when left out")
     label: Literal["start", "end"] | None = Field(None, description="whether a bar is stamped at its start or its end")
+    time_zone: str | None = Field(
+        None, description="IANA name of the zone of times that name none, `America/New_York`; they are rejected without"
+    )
     price_basis: PriceBasis = Field("raw", description="how the prices were adjusted by the vendor")
     market: str | None = Field(None, description="exchange calendar of symbols first seen here")
     symbols: int = Field(5, ge=1, le=1000, description="how many symbols the simulated market has")
@@ -52,6 +56,13 @@ class SourceSettings(BaseModel):
         if self.kind == "files" and not self.path:
             raise ValueError("a source of kind 'files' needs a path")
         return self
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str | None) -> str | None:
+        if name is not None and name not in available_timezones():
+            raise ValueError("no time zone has this name; IANA names are accepted, such as 'America/New_York' or 'UTC'")
+        return name
 
 
 class Settings(BaseSettings):

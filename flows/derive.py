@@ -1,0 +1,237 @@
+"""From raw frames to derived frames: what a refresh computes. Pure, one market at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import polars as pl
+
+from storage.settings import Settings
+from transforms.adjust import adjustment_factors, choose, choose_actions, to_raw
+from transforms.resample import (
+    bars_from_minutes,
+    bars_from_ticks,
+    closed,
+    fill_bars,
+    merge_minutes,
+    resample,
+)
+from transforms.schema import BARS, RAW_BARS, Interval
+from transforms.sentiment import sentiment_buckets
+from transforms.sessions import BucketRules, bucket_end, bucket_label, place
+
+BEGINNING, END = date(1, 1, 1), date(9999, 12, 31)
+"""Stand for no bound in the stored factors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """An exchange's sessions, and how the settings read them."""
+
+    sessions: pl.LazyFrame
+    rules: BucketRules
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Raw price rows of whole sessions, and what is known about where they come from."""
+
+    ticks: pl.DataFrame
+    rows: pl.DataFrame
+    coverage: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class BarSet:
+    """Bars of whole sessions: minutes still running among them, closed ones by interval, and what is still open.
+
+    `open`: symbol, starts_at (of the first bucket that is still open), due_at (when the next one closes).
+    """
+
+    minutes: pl.DataFrame
+    rollups: Mapping[Interval, pl.DataFrame]
+    fills: Mapping[Interval, pl.DataFrame]
+    open: pl.DataFrame
+
+
+def factors(actions: pl.DataFrame, market: Market, as_of: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Split factors in force at `as_of` (symbol, from_date, to_date, price, volume), and the actions still to come.
+
+    An action applies from the open of its ex-date. Those to come: symbol, starts_at, due_at.
+    """
+    chosen = choose_actions(actions.lazy(), market.settings.source_rank)
+    opens = market.sessions.select("session", "open").sort("session")
+    dated = chosen.sort("ex_date").join_asof(opens, left_on="ex_date", right_on="session", strategy="forward")
+    midnight = pl.col("ex_date").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    dated = dated.with_columns(midnight.alias("starts_at"), due_at=pl.col("open").fill_null(midnight))
+    applied = adjustment_factors(dated.filter(pl.col("due_at") <= as_of))
+    stored = applied.select(
+        "symbol",
+        pl.col("from").fill_null(BEGINNING).alias("from_date"),
+        pl.col("to").fill_null(END).alias("to_date"),
+        "price",
+        "volume",
+    )
+    coming = dated.filter(pl.col("due_at") > as_of).select("symbol", "starts_at", "due_at")
+    return stored.sort("symbol", "from_date").collect(), coming.collect()
+
+
+def raw_prices(rows: pl.DataFrame, actions: pl.DataFrame, adjusted: pl.DataFrame, market: Market) -> pl.DataFrame:
+    """Vendor rows in one basis: those that came split-adjusted are brought back to what was traded.
+
+    A vendor's series is taken to be adjusted for every split up to its own newest row (`adjusted`: symbol, ends_at).
+    """
+    vendor = rows.filter(pl.col("price_basis") == "split")
+    if vendor.is_empty():
+        return rows
+    known = (
+        choose_actions(actions.lazy(), market.settings.source_rank)
+        .join(adjusted.lazy().group_by("symbol").agg(pl.col("ends_at").max()), on="symbol")
+        .filter(pl.col("ex_date") <= pl.col("ends_at").dt.date())
+    )
+    session = market.sessions.select("session", pl.col("day_start").alias("_from")).sort("_from")
+    traded = (
+        vendor.lazy()
+        .sort("timestamp")
+        .join_asof(session, left_on="timestamp", right_on="_from")
+        .sort("symbol", "session")
+        .pipe(to_raw, adjustment_factors(known))
+        .select(rows.columns)
+        .collect()
+    )
+    return pl.concat([rows.filter(pl.col("price_basis") != "split"), traded])
+
+
+def bars(prices: Prices, market: Market, as_of: datetime) -> BarSet:
+    """Bars of every kept interval from the raw rows of whole sessions."""
+    settings, sessions, rules = market.settings, market.sessions, market.rules
+    rows = prices.rows.lazy().select(RAW_BARS.names())
+    chosen = choose(rows, ("symbol", "granularity", "timestamp"), settings.source_rank)
+    vendor_minutes = chosen.filter(pl.col("granularity") == "1m").pipe(bars_from_minutes, sessions, rules)
+    traded = _one_source(prices.ticks.lazy(), market).pipe(bars_from_ticks, sessions, rules)
+    covered = prices.coverage.lazy().select("symbol", start="starts_at", end="ends_at")
+    minutes = merge_minutes(traded, vendor_minutes, covered).collect()
+
+    coarse = chosen.filter(pl.col("granularity") != "1m").collect().lazy()
+    rollups: dict[Interval, pl.DataFrame] = {"1m": minutes}
+    fills: dict[Interval, pl.DataFrame] = {}
+    for interval in settings.intervals[1:]:
+        rollups[interval] = minutes.lazy().pipe(resample, interval, sessions, rules).collect()
+        reached = rollups[interval].lazy()
+        fills[interval] = fill_bars(coarse, interval, sessions, rules, reached).collect()
+    return BarSet(
+        minutes=minutes,
+        rollups={i: _closed(frame, i, market, as_of) for i, frame in rollups.items()},
+        fills={i: _closed(frame, i, market, as_of) for i, frame in fills.items()},
+        open=_open([*rollups.items(), *fills.items()], market, as_of),
+    )
+
+
+def _one_source(ticks: pl.LazyFrame, market: Market) -> pl.LazyFrame:
+    """The trades of one source a symbol and UTC day, in their total order: two feeds of one tape are not added up."""
+    day = pl.col("timestamp").dt.date()
+    sources = ticks.select("symbol", "source", day.alias("day")).unique()
+    best = choose(sources, ("symbol", "day"), market.settings.source_rank).collect()
+    if best.n_unique(["symbol", "day"]) < sources.select(pl.len()).collect().item():
+        ticks = ticks.with_columns(day=day).join(best.lazy(), on=["symbol", "day", "source"], how="semi").drop("day")
+    return ticks.sort("symbol", "timestamp", "sequence")
+
+
+def _closed(frame: pl.DataFrame, interval: Interval, market: Market, as_of: datetime) -> pl.DataFrame:
+    return closed(frame.lazy(), interval, market.sessions, market.rules, as_of).collect()
+
+
+def _open(
+    every: list[tuple[Interval, pl.DataFrame]], market: Market, as_of: datetime
+) -> pl.DataFrame:
+    """The buckets that `as_of` has not passed: where the first starts and when the next one closes."""
+    running = [
+        frame.lazy()
+        .pipe(place, market.sessions, market.rules)
+        .select("symbol", starts_at=bucket_label(interval), due_at=bucket_end(interval))
+        .filter(pl.col("due_at") > as_of)
+        for interval, frame in every
+    ]
+    nearest = pl.concat(running).group_by("symbol").agg(pl.col("starts_at").min(), pl.col("due_at").min())
+    return nearest.collect()
+
+
+def sentiment(messages: pl.DataFrame, market: Market, as_of: datetime) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+    """Closed sentiment buckets by interval, and what is still open (symbol, starts_at, due_at)."""
+    rows = messages.lazy().sort("symbol", "timestamp")
+    hourly = sentiment_buckets(rows, market.sessions, "1h", market.rules).with_columns(
+        due_at=pl.col("timestamp") + pl.duration(hours=1), starts_at="timestamp"
+    )
+    closes = market.sessions.select("session", due_at="close", starts_at=pl.col("close").shift(1))
+    daily = sentiment_buckets(rows, market.sessions, "1d", market.rules).join(closes, on="session", how="left")
+    both = {"1h": hourly.collect(), "1d": daily.collect()}
+    running = pl.concat(
+        [f.filter(pl.col("due_at") > as_of).select("symbol", "starts_at", "due_at") for f in both.values()]
+    )
+    nearest = running.group_by("symbol").agg(pl.col("starts_at").min(), pl.col("due_at").min())
+    ended = {i: f.filter(pl.col("due_at") <= as_of).drop("due_at", "starts_at") for i, f in both.items()}
+    return ended, nearest
+
+
+def quotes(bar_set: BarSet, daily: pl.DataFrame, stored: pl.DataFrame, factor: pl.DataFrame) -> pl.DataFrame:
+    """The newest session of each symbol so far, against the close before it.
+
+    `daily`: the symbols' closed raw 1d bars. `stored`: quotes of sessions that were not computed again. The previous
+    close is brought to the prices of the newest session, so that a split is no move.
+    `change` in price units, `change_pct` = 100 * (last / previous_close - 1).
+    """
+    running = bar_set.minutes.group_by("symbol", "session", maintain_order=True).agg(
+        timestamp=pl.col("timestamp").last(),
+        last=pl.col("close").last(),
+        open=pl.col("open").first(),
+        high=pl.col("high").max(),
+        low=pl.col("low").min(),
+        volume=pl.col("volume").sum(),
+    )
+    columns = ("symbol", "session", "timestamp", "last", "open", "high", "low", "volume")
+    whole_days = daily.select(pl.col("close").alias("last"), *(c for c in columns if c != "last")).select(columns)
+    newest = (
+        pl.concat([running.select(columns), stored.select(columns), whole_days])
+        .with_row_index("preference")
+        .sort("symbol", "session", pl.col("preference"), descending=[False, True, False])
+        .unique("symbol", keep="first", maintain_order=True)
+        .drop("preference")
+    )
+    adjusted = daily.select("symbol", "session", "close").lazy().pipe(_at_factor, factor).sort("symbol", "session")
+    before = newest.lazy().pipe(_at_factor, factor).sort("symbol", "session").join_asof(
+        adjusted.select("symbol", "session", before=pl.col("close") * pl.col("_price")),
+        on="session",
+        by="symbol",
+        allow_exact_matches=False,
+        check_sortedness=False,
+    )
+    previous = pl.col("before") / pl.col("_price")
+    return (
+        before.with_columns(previous_close=previous)
+        .with_columns(
+            change=pl.col("last") - pl.col("previous_close"),
+            change_pct=100 * (pl.col("last") / pl.col("previous_close") - 1),
+        )
+        .select(*columns, "previous_close", "change", "change_pct")
+        .collect()
+    )
+
+
+def as_factors(stored: pl.DataFrame) -> pl.LazyFrame:
+    """Stored factors in the form that `transforms.adjust` takes."""
+    return stored.lazy().select("symbol", pl.col("from_date").alias("from"), pl.col("to_date").alias("to"), "price", "volume")
+
+
+def _at_factor(rows: pl.LazyFrame, factor: pl.DataFrame) -> pl.LazyFrame:
+    """Add `_price`, the price factor of the row's session."""
+    applying = factor.lazy().select("symbol", _from="from_date", _price="price").sort("symbol", "_from")
+    joined = rows.sort("symbol", "session").join_asof(
+        applying, left_on="session", right_on="_from", by="symbol", check_sortedness=False
+    )
+    return joined.with_columns(pl.col("_price").fill_null(1.0)).drop("_from")
+
+
+def empty_bars() -> pl.DataFrame:
+    """No bars."""
+    return pl.DataFrame(schema=BARS)

@@ -1,0 +1,126 @@
+"""From dirty windows to the sessions that have to be computed again. One market at a time; pure."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import polars as pl
+
+from transforms.sessions import days_of
+
+_MARGIN = timedelta(hours=1)
+"""Read around a sentiment session so that the clock hours at its edges are whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the claimed windows of one market's symbols reach.
+
+    `prices`: symbol, session, day_start, day_end of every session whose bars are computed again.
+    `sentiment`: symbol, session, after (the close before), close of every session whose messages are counted again.
+    `actions`: symbols whose corporate actions changed.
+    """
+
+    symbols: list[str]
+    prices: pl.DataFrame
+    sentiment: pl.DataFrame
+    actions: list[str]
+
+    def price_spans(self) -> pl.DataFrame:
+        """The stretches of raw price rows and of bars that the sessions cover."""
+        return _merged(self.prices.select("symbol", lo="day_start", hi="day_end"), timedelta(days=4))
+
+    def sentiment_spans(self) -> pl.DataFrame:
+        """The stretches of messages to read; an hour more on either side."""
+        lo, hi = pl.col("after") - _MARGIN, pl.col("close") + _MARGIN
+        return _merged(self.sentiment.select("symbol", lo=lo, hi=hi), timedelta(0))
+
+    def hour_spans(self) -> pl.DataFrame:
+        """The starts of the clock hours that meet the sentiment sessions."""
+        just_after = timedelta(microseconds=1)
+        lo, hi = pl.col("after") - _MARGIN + just_after, pl.col("close") + just_after
+        return _merged(self.sentiment.select("symbol", lo=lo, hi=hi), timedelta(0))
+
+
+def plan_windows(windows: pl.DataFrame, sessions: pl.DataFrame, adjusted: pl.DataFrame) -> Plan:
+    """Work out what dirty windows reach.
+
+    `windows`: symbol, dataset, starts_at, ends_at. `sessions`: the market's, in order. `adjusted`: symbol, starts_at,
+    ends_at of vendor bars whose prices are not raw; an action of their symbol changes what they say.
+    """
+    actions = windows.filter(pl.col("dataset") == "actions")["symbol"].unique().sort().to_list()
+    span = ("symbol", "starts_at", "ends_at")
+    touched = pl.concat(
+        [
+            windows.filter(pl.col("dataset").is_in(["ticks", "bars"])).select(span),
+            adjusted.filter(pl.col("symbol").is_in(actions)).select(span),
+        ]
+    )
+    messages = windows.filter(pl.col("dataset") == "sentiment").select(span)
+    return Plan(
+        symbols=windows["symbol"].unique().sort().to_list(),
+        prices=_price_sessions(touched, sessions),
+        sentiment=_sentiment_sessions(messages, sessions),
+        actions=actions,
+    )
+
+
+def leftover(windows: pl.DataFrame, open_buckets: pl.DataFrame) -> pl.DataFrame:
+    """What of the claimed windows has to be looked at again because time will close a bucket.
+
+    `open_buckets`: symbol, dataset, starts_at (of the first bucket still open), due_at (when the next one closes).
+    """
+    return (
+        windows.join(open_buckets, on=["symbol", "dataset"], suffix="_open")
+        .filter(pl.col("ends_at") > pl.col("starts_at_open"))
+        .group_by("symbol", "dataset")
+        .agg(
+            starts_at=pl.max_horizontal("starts_at", "starts_at_open").min(),
+            ends_at=pl.col("ends_at").max(),
+            due_at=pl.col("due_at").min(),
+        )
+        .sort("symbol", "dataset")
+    )
+
+
+def _price_sessions(windows: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
+    """The sessions whose local day meets a window."""
+    days = days_of(sessions.lazy()).select("session", day_start="_day_start", day_end="_day_end").collect()
+    first = days["day_end"].search_sorted(windows["starts_at"], side="right")
+    last = days["day_start"].search_sorted(windows["ends_at"], side="left")
+    return _exploded(windows, first, last, days)
+
+
+def _sentiment_sessions(windows: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
+    """The sessions that collect a message of a window: session s takes (close of s-1, close of s]."""
+    day_before = pl.col("close") - timedelta(days=1)
+    collecting = sessions.select("session", after=pl.col("close").shift(1).fill_null(day_before.first()), close="close")
+    first = sessions["close"].search_sorted(windows["starts_at"], side="left")
+    last = sessions["close"].search_sorted(windows["ends_at"] - timedelta(microseconds=1), side="left") + 1
+    return _exploded(windows, first, last, collecting)
+
+
+def _exploded(windows: pl.DataFrame, first: pl.Series, last: pl.Series, sessions: pl.DataFrame) -> pl.DataFrame:
+    """Each window's symbol with each of the sessions from `first` up to, not including, `last`; once each."""
+    numbered = sessions.with_row_index("number")
+    return (
+        windows.select("symbol", first=first, last=last)
+        .with_columns(number=pl.int_ranges("first", "last", dtype=pl.UInt32))
+        .explode("number")
+        .drop_nulls("number")
+        .select("symbol", "number")
+        .unique()
+        .join(numbered, on="number", how="inner")
+        .drop("number")
+        .sort("symbol", "session")
+    )
+
+
+def _merged(spans: pl.DataFrame, gap: timedelta) -> pl.DataFrame:
+    """Spans of a symbol that meet, or lie at most `gap` apart, become one."""
+    return (
+        spans.sort("symbol", "lo")
+        .with_columns(run=(pl.col("lo") - pl.col("hi").shift(1) > gap).fill_null(value=True).cum_sum().over("symbol"))
+        .group_by("symbol", "run", maintain_order=True)
+        .agg(lo=pl.col("lo").min(), hi=pl.col("hi").max())
+        .select("symbol", "lo", "hi")
+    )

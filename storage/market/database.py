@@ -1,0 +1,200 @@
+"""Connections: a psycopg pool for statements and COPY in, one ADBC connection for frames out."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, LiteralString, Self
+from urllib.parse import urlencode
+
+import adbc_driver_postgresql.dbapi as adbc
+import polars as pl
+import psycopg
+from pgpq import ArrowToPostgresBinaryEncoder
+from psycopg import sql
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from storage.market.tables import SCHEMA
+from storage.settings import Settings
+from transforms.errors import StoreUnavailable
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_COPY_ROWS = 65_536
+"""Rows encoded at once: large enough for the encoder, small enough to overlap with the server (PLATFORM.md)."""
+
+
+@contextmanager
+def store_errors(doing: str) -> Iterator[None]:
+    """Turn a driver's loss of connection into `StoreUnavailable`: the same call may succeed later."""
+    try:
+        yield
+    except (psycopg.OperationalError, PoolTimeout, adbc.OperationalError) as exc:
+        raise StoreUnavailable(f"the database failed while {doing}: {exc}") from exc
+
+
+class Database:
+    """One process' connections to one database. Thread-safe: a thread has its own ADBC connection."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        """Remember where the database is; nothing is opened until it is needed."""
+        self.url = url
+        self._settings = settings
+        self._pool: ConnectionPool[Connection] | None = None
+        self._local = threading.local()
+        self._frames: list[adbc.Connection] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for connection in self._frames:
+                connection.close()
+            self._frames.clear()
+            self._local = threading.local()
+            if self._pool is not None:
+                self._pool.close()
+                self._pool = None
+
+    @contextmanager
+    def transaction(self, *, bulk: bool = False) -> Iterator[Connection]:
+        """One READ COMMITTED transaction on a pooled connection; `bulk` statements have no time limit."""
+        with store_errors("writing"), self._opened().connection() as connection:
+            if bulk:
+                connection.execute("SET LOCAL statement_timeout = 0")
+            yield connection
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """A connection of its own on which every statement commits by itself."""
+        with (
+            store_errors("running a statement"),
+            psycopg.connect(self.url, autocommit=True, **self._parameters()) as connection,
+        ):
+            yield connection
+
+    def frame(self, query: sql.Composable) -> pl.DataFrame:
+        """The rows of one query. Its values are literals: with parameters the driver would not use COPY."""
+        with store_errors("reading"):
+            connection = self._frame_connection()
+            try:
+                return _fetch(connection, query)
+            finally:
+                connection.rollback()
+
+    @contextmanager
+    def snapshot(self) -> "Iterator[Snapshot]":
+        """A REPEATABLE READ READ ONLY transaction: every frame read in it shows the same moment."""
+        with store_errors("reading a snapshot"):
+            connection = self._frame_connection()
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                yield Snapshot(connection)
+            finally:
+                connection.rollback()
+
+    def _opened(self) -> ConnectionPool[Connection]:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ConnectionPool(
+                    self.url,
+                    min_size=self._settings.pool_min,
+                    max_size=self._settings.pool_max,
+                    timeout=self._settings.connect_timeout_seconds,
+                    kwargs=self._parameters(),
+                    open=True,
+                )
+            return self._pool
+
+    def _parameters(self) -> dict[str, Any]:
+        return {
+            "application_name": self._settings.application_name,
+            "connect_timeout": int(self._settings.connect_timeout_seconds),
+            "options": self._session_options(),
+        }
+
+    def _session_options(self) -> str:
+        settings = self._settings
+        values = {
+            "search_path": SCHEMA,
+            "timezone": "UTC",
+            "jit": "on" if settings.jit else "off",
+            "statement_timeout": f"{settings.query_timeout_seconds:g}s",
+            "idle_in_transaction_session_timeout": f"{settings.idle_timeout_seconds:g}s",
+        }
+        return " ".join(f"-c {name}={value}" for name, value in values.items())
+
+    def _frame_connection(self) -> adbc.Connection:
+        connection: adbc.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            extra = urlencode(
+                {"application_name": self._settings.application_name, "options": self._session_options()}
+            ).replace("+", "%20")
+            connection = adbc.connect(f"{self.url}{'&' if '?' in self.url else '?'}{extra}")
+            self._local.connection = connection
+            with self._lock:
+                self._frames.append(connection)
+        return connection
+
+
+class Snapshot:
+    """A moment of the database that can be read more than once."""
+
+    def __init__(self, connection: adbc.Connection) -> None:
+        """Wrap a connection whose transaction is REPEATABLE READ."""
+        self._connection = connection
+
+    def frame(self, query: sql.Composable) -> pl.DataFrame:
+        """The rows of one query at this moment."""
+        return _fetch(self._connection, query)
+
+
+def _fetch(connection: adbc.Connection, query: sql.Composable) -> pl.DataFrame:
+    with connection.cursor() as cursor:
+        cursor.execute(query.as_string())
+        frame = pl.from_arrow(cursor.fetch_arrow_table())
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def statement(text: LiteralString, **parts: object) -> sql.Composed:
+    """A statement whose `{name}` parts are identifiers, nested statements, or values quoted as literals."""
+    return sql.SQL(text).format(**{name: _literal(value) for name, value in parts.items()})
+
+
+def _literal(value: object) -> sql.Composable:
+    return value if isinstance(value, sql.Composable) else sql.Literal(value)
+
+
+def copy_in(connection: Connection, table: sql.Composable, frame: pl.DataFrame) -> int:
+    """Write a frame by binary COPY into the columns of the same names; whole columns, no Python per row."""
+    if frame.is_empty():
+        return 0
+    batches = frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches(_COPY_ROWS)
+    encoder = ArrowToPostgresBinaryEncoder(batches[0].schema)
+    columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
+    into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, columns)
+    with connection.cursor() as cursor, cursor.copy(into) as copy:
+        copy.write(encoder.write_header())
+        for batch in batches:
+            copy.write(encoder.write_batch(batch))
+        copy.write(encoder.finish())
+    return frame.height
+
+
+def table_name(name: str) -> sql.Identifier:
+    """A table of our schema."""
+    return sql.Identifier(SCHEMA, name)
+
+
+def values_list(rows: Sequence[Sequence[object]]) -> sql.Composed:
+    """`(a, b), (c, d)`: rows of literals for a VALUES list."""
+    return sql.SQL(", ").join(
+        sql.SQL("({})").format(sql.SQL(", ").join(map(_literal, row))) for row in rows
+    )

@@ -1,0 +1,248 @@
+"""The derived tables: claims on dirty windows, frames in and out. One transaction a claim; a killed one never happened.
+
+The protocol is "Refresh, once" of the design: lock, select the due windows, read, compute, write what differs,
+delete exactly the selected windows, put back what is not due yet, draw the next version.
+Frames are read on a second connection. That is safe: a window is visible only after its raw rows are committed, so
+a later read sees at least those rows, and nobody else writes the derived rows of a claimed symbol.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+from psycopg import sql
+from sqlalchemy import Date, DateTime, Integer, Text
+
+from storage.market.database import Connection, Database, copy_in, statement, table_name, values_list
+from storage.market.locks import try_derived
+from storage.market.tables import metadata
+from transforms.schema import MARKET_SYMBOL, UTC_US
+
+WINDOWS = pl.Schema(
+    {
+        "id": pl.Int64,
+        "symbol": pl.String,
+        "dataset": pl.String,
+        "starts_at": UTC_US,
+        "ends_at": UTC_US,
+        "rows": pl.Int64,
+    }
+)
+"""Claimed dirty windows."""
+
+LEFTOVER = pl.Schema(
+    {"symbol": pl.String, "dataset": pl.String, "starts_at": UTC_US, "ends_at": UTC_US, "due_at": UTC_US}
+)
+"""Windows that stay dirty until they are due."""
+
+_ARRAYS: dict[type, str] = {Text: "text", DateTime: "timestamptz", Date: "date", Integer: "integer"}
+_NOWHERE = ("", datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC))
+
+SPANS = pl.Schema({"symbol": pl.String, "lo": UTC_US, "hi": UTC_US})
+"""Stretches of symbols' rows, half-open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A symbol with dirty windows that are due, and the raw rows they are expected to hold."""
+
+    symbol: str
+    market: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Rows of one derived table to write and keys to delete; a row that changed is in both."""
+
+    table: str
+    upserts: pl.DataFrame
+    deletes: pl.DataFrame
+
+    def __len__(self) -> int:
+        return self.upserts.height + self.deletes.height
+
+
+class Claim:
+    """The right to refresh some symbols, and what is due for them."""
+
+    def __init__(self, connection: Connection, locked: list[str], windows: pl.DataFrame, run_id: int) -> None:
+        """Wrap the transaction that holds the locks of the symbols in `locked`."""
+        self._connection = connection
+        self.locked = locked
+        self.windows = windows
+        self._run_id = run_id
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols that have claimed windows."""
+        return self.windows["symbol"].unique().sort().to_list()
+
+    def write(self, changes: Changes) -> None:
+        """Delete and write rows of one derived table."""
+        if not changes.deletes.is_empty():
+            _delete(self._connection, changes)
+        stamped = changes.upserts.with_columns(run_id=pl.lit(self._run_id, dtype=pl.Int64))
+        copy_in(self._connection, table_name(changes.table), stamped)
+
+    def finish(self, leftover: pl.DataFrame) -> None:
+        """Consume the claimed windows; `leftover` (symbol, dataset, starts_at, ends_at, due_at) stays dirty."""
+        ids = self.windows["id"].to_list()
+        self._connection.execute("DELETE FROM dirty_windows WHERE id = ANY(%s)", [ids])
+        columns = ("symbol", "dataset", "starts_at", "ends_at", "due_at")
+        rows = leftover.select(
+            *columns, pl.lit(0, dtype=pl.Int64).alias("rows"), pl.lit(self._run_id, dtype=pl.Int64).alias("run_id")
+        )
+        copy_in(self._connection, table_name("dirty_windows"), rows)
+
+    def finish_market(self, as_of: datetime) -> None:
+        """Consume the market's own windows: what it publishes is read from the symbols' rows, so there is no more to do."""
+        self.finish(pl.DataFrame(schema=LEFTOVER))
+        self.publish([MARKET_SYMBOL], as_of)
+
+    def mark_market(self, at: datetime) -> None:
+        """Tell the market-wide results that something they are made of changed."""
+        self._connection.execute(
+            "INSERT INTO dirty_windows (symbol, dataset, starts_at, ends_at, due_at, rows, run_id)"
+            " VALUES (%s, 'quotes', %s, %s, %s, 0, %s)",
+            [MARKET_SYMBOL, at, at, at, self._run_id],
+        )
+
+    def publish(self, symbols: Sequence[str], as_of: datetime) -> None:
+        """Draw the next version of each symbol: the outbox that the publisher empties."""
+        self._connection.execute(
+            "INSERT INTO publications AS p (symbol, epoch, version, as_of, run_id)"
+            " SELECT symbol, (SELECT epoch FROM store_meta), 1, %(as_of)s, %(run)s"
+            ' FROM (SELECT symbol FROM unnest(%(symbols)s::text[]) AS symbol ORDER BY symbol COLLATE "C") AS ordered'
+            " ON CONFLICT (symbol) DO UPDATE SET epoch = excluded.epoch, version = p.version + 1,"
+            " as_of = excluded.as_of, run_id = excluded.run_id",
+            {"symbols": list(symbols), "as_of": as_of, "run": self._run_id},
+        )
+
+
+class DerivedStore:
+    """Reads of raw and derived rows for refresh, and the claims under which derived rows are written."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through `database`."""
+        self._database = database
+
+    def due(self, as_of: datetime) -> list[Due]:
+        """The symbols with windows due at `as_of`, the market's own last, so that it sees the others' results."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT symbol, coalesce(i.market, ''), sum(rows)::bigint FROM dirty_windows"
+                " LEFT JOIN instruments i USING (symbol) WHERE due_at <= %s"
+                ' GROUP BY 1, 2 ORDER BY symbol = %s, 2, symbol COLLATE "C"',
+                [as_of, MARKET_SYMBOL],
+            ).fetchall()
+        return [Due(*row) for row in rows]
+
+    def pending(self) -> tuple[int, datetime | None]:
+        """How many dirty windows there are, and when the first is due."""
+        with self._database.transaction() as connection:
+            row = connection.execute("SELECT count(*), min(due_at) FROM dirty_windows").fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+    @contextmanager
+    def claim(self, symbols: Sequence[str], as_of: datetime, max_rows: int, run_id: int) -> Iterator[Claim]:
+        """Claim what is due of these symbols, oldest first, until about `max_rows` raw rows; commit at the end.
+
+        Symbols that somebody else is refreshing are left out. The rest of a long list of windows stays for the
+        next claim.
+        """
+        with self._database.transaction(bulk=True) as connection:
+            claimed = try_derived(connection, symbols)
+            rows = connection.execute(
+                "SELECT id, symbol, dataset, starts_at, ends_at, rows FROM ("
+                "  SELECT *, sum(rows) OVER (ORDER BY symbol COLLATE \"C\", starts_at, id) - rows AS before"
+                "  FROM dirty_windows WHERE symbol = ANY(%s) AND due_at <= %s) AS due"
+                " WHERE before < %s ORDER BY id",
+                [claimed, as_of, max_rows],
+            ).fetchall()
+            yield Claim(connection, claimed, pl.DataFrame(rows, schema=WINDOWS, orient="row"), run_id)
+
+    def raw(self, table: str, spans: pl.DataFrame) -> pl.DataFrame:
+        """Raw rows inside `spans`, without their bookkeeping columns, in no particular order."""
+        skipped = {"arrived_at", "run_id"}
+        columns = [c.name for c in metadata.tables[f"{metadata.schema}.{table}"].columns if c.name not in skipped]
+        return self._inside(table, spans, columns)
+
+    def stored(self, table: str, spans: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+        """Derived rows inside `spans`, in no particular order."""
+        return self._inside(table, spans, columns)
+
+    def whole(self, table: str, symbols: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+        """Every row of these symbols."""
+        return self._database.frame(
+            statement(
+                "SELECT {columns} FROM {table} WHERE symbol = ANY({symbols})",
+                columns=_list(columns),
+                table=table_name(table),
+                symbols=list(symbols),
+            )
+        )
+
+    def vendor_adjusted(self, symbols: Sequence[str]) -> pl.DataFrame:
+        """Where vendors' prices are not raw: symbol, starts_at, ends_at (of the newest row, half-open)."""
+        return self._database.frame(
+            statement(
+                "SELECT symbol, min(timestamp) AS starts_at, max(timestamp) + interval '1 microsecond' AS ends_at"
+                " FROM stock_data WHERE symbol = ANY({symbols}) AND price_basis <> 'raw' GROUP BY symbol",
+                symbols=list(symbols),
+            )
+        )
+
+    def actions(self, symbols: Sequence[str]) -> pl.DataFrame:
+        """Every corporate action of these symbols, of every source."""
+        return self.whole("corporate_actions", symbols, ("symbol", "ex_date", "action", "source", "ordinal", "value"))
+
+    def coverage(self, symbols: Sequence[str], dataset: str) -> pl.DataFrame:
+        """Where a source of `dataset` is the whole truth: symbol, starts_at, ends_at."""
+        return self._database.frame(
+            statement(
+                "SELECT symbol, starts_at, ends_at FROM coverage WHERE symbol = ANY({symbols}) AND dataset = {dataset}",
+                symbols=list(symbols),
+                dataset=dataset,
+            )
+        )
+
+    def sessions(self, market: str) -> pl.DataFrame:
+        """The stored sessions of a market, in order."""
+        return self._database.frame(
+            statement("SELECT * FROM sessions WHERE market = {market} ORDER BY session", market=market)
+        )
+
+    def _inside(self, table: str, spans: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+        return self._database.frame(
+            statement(
+                "SELECT {columns} FROM (VALUES {spans}) AS s (symbol, lo, hi)"
+                " JOIN {table} t ON t.symbol = s.symbol AND t.timestamp >= s.lo AND t.timestamp < s.hi",
+                columns=_list(columns, "t"),
+                spans=values_list(spans.select("symbol", "lo", "hi").rows() or [_NOWHERE]),
+                table=table_name(table),
+            )
+        )
+
+
+def _delete(connection: Connection, changes: Changes) -> None:
+    table = metadata.tables[f"{metadata.schema}.{changes.table}"]
+    kinds = {c.name: _ARRAYS[type(c.type)] for c in table.primary_key}
+    connection.execute(
+        sql.SQL("DELETE FROM {table} t USING unnest({arrays}) AS k ({columns}) WHERE {same}").format(
+            table=table_name(changes.table),
+            arrays=sql.SQL(", ").join(sql.SQL("%s::{}[]").format(sql.SQL(kind)) for kind in kinds.values()),
+            columns=_list(list(kinds)),
+            same=sql.SQL(" AND ").join(
+                sql.SQL("{} = {}").format(sql.Identifier("t", name), sql.Identifier("k", name)) for name in kinds
+            ),
+        ),
+        [changes.deletes[name].to_list() for name in kinds],
+    )
+
+
+def _list(columns: Sequence[str], alias: str | None = None) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(alias, c) if alias else sql.Identifier(c) for c in columns)

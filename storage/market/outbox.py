@@ -1,0 +1,181 @@
+"""What the publisher sends: which symbols have a newer version than the cache was given, and their rows at one moment.
+
+Prices and indicators leave here split-adjusted (adjusted = raw x factor of the row's session).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+from psycopg import sql
+
+from storage.market.database import Database, Snapshot, statement, table_name
+from transforms.schema import MARKET_SYMBOL
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The newest publication of a symbol."""
+
+    symbol: str
+    epoch: int
+    version: int
+    as_of: datetime
+    run_id: int
+
+
+class SymbolRows:
+    """Reads of everything that is published of some symbols, all at the same moment."""
+
+    def __init__(self, snapshot: Snapshot, symbols: Sequence[str]) -> None:
+        """Read through `snapshot`."""
+        self._snapshot = snapshot
+        self._symbols = list(symbols)
+
+    def versions(self) -> list[Version]:
+        """The version each of the symbols has at this moment; those never refreshed are left out."""
+        frame = self._snapshot.frame(
+            statement(
+                "SELECT symbol, epoch, version, as_of, run_id FROM publications WHERE symbol = ANY({symbols})",
+                symbols=self._symbols,
+            )
+        )
+        return [Version(*row) for row in frame.iter_rows()]
+
+    def bars(self, interval: str, newest: int) -> pl.DataFrame:
+        """The newest bars of each symbol, split-adjusted, in order."""
+        prices = sql.SQL(", ").join(
+            sql.SQL("r.{0} * coalesce(f.price, 1) AS {0}").format(sql.Identifier(c))
+            for c in ("open", "high", "low", "close")
+        )
+        return self._newest(
+            f"bars_{interval}",
+            newest,
+            statement("r.timestamp, r.session, {prices}, r.volume * coalesce(f.volume, 1) AS volume", prices=prices),
+            sql.SQL(
+                " LEFT JOIN adjustment_factors f ON f.symbol = r.symbol AND r.session >= f.from_date AND r.session < f.to_date"
+            ),
+        )
+
+    def indicators(self, interval: str, newest: int, columns: Sequence[str]) -> pl.DataFrame:
+        """The newest values of the configured indicators, in order."""
+        chosen = sql.SQL(", ").join(sql.Identifier("r", c) for c in ("timestamp", "session", *columns))
+        return self._newest(f"indicators_{interval}", newest, chosen)
+
+    def sentiment(self, interval: str, newest: int) -> pl.DataFrame:
+        """The newest sentiment buckets, in order."""
+        columns = ("timestamp", "session", "count", "mean_score", "mean_confidence", "std_score")
+        chosen = sql.SQL(", ").join(sql.Identifier("r", c) for c in columns)
+        return self._newest(f"sentiment_{interval}", newest, chosen)
+
+    def correlations(self) -> pl.DataFrame:
+        """Every stored correlation."""
+        return self._snapshot.frame(
+            statement(
+                "SELECT symbol, x, y, session, window_sessions, lag, method, r, n FROM correlations"
+                " WHERE symbol = ANY({symbols}) ORDER BY symbol, x, y, window_sessions, lag, method",
+                symbols=self._symbols,
+            )
+        )
+
+    def quotes(self) -> pl.DataFrame:
+        """The quotes of the symbols."""
+        return self._snapshot.frame(
+            statement("{select} WHERE symbol = ANY({symbols})", select=_QUOTES, symbols=self._symbols)
+        )
+
+    def board(self) -> pl.DataFrame:
+        """The quotes of every symbol, in order."""
+        return self._snapshot.frame(statement("{select} ORDER BY symbol", select=_QUOTES))
+
+    def catalogue(self) -> pl.DataFrame:
+        """Every symbol that has been refreshed, with its market and currency, in order."""
+        return self._snapshot.frame(
+            statement(
+                "SELECT symbol, market, currency FROM instruments WHERE EXISTS"
+                " (SELECT FROM publications p WHERE p.symbol = instruments.symbol) ORDER BY symbol"
+            )
+        )
+
+    def _newest(
+        self, table: str, newest: int, columns: sql.Composable, join: sql.Composable | None = None
+    ) -> pl.DataFrame:
+        return self._snapshot.frame(
+            statement(
+                "SELECT r.symbol, {columns} FROM unnest({symbols}) AS s (symbol), LATERAL (SELECT * FROM {table} t"
+                ' WHERE t.symbol = s.symbol COLLATE "C" ORDER BY t.timestamp DESC LIMIT {newest}) AS r{join}'
+                " ORDER BY r.symbol, r.timestamp",
+                columns=columns,
+                symbols=self._symbols,
+                table=table_name(table),
+                newest=newest,
+                join=join or sql.SQL(""),
+            )
+        )
+
+
+_QUOTES = statement(
+    "SELECT symbol, timestamp, session, last, open, high, low, volume, previous_close, change, change_pct FROM quotes"
+)
+
+
+class Outbox:
+    """The publications of the market store."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through `database`."""
+        self._database = database
+
+    def pending(self) -> list[str]:
+        """Symbols whose newest version was not sent yet, the market's own last."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT symbol FROM publications"
+                " WHERE (published_epoch, published_version) < (epoch, version)"
+                ' ORDER BY symbol = %s, symbol COLLATE "C"',
+                [MARKET_SYMBOL],
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def versions(self) -> dict[str, tuple[int, int]]:
+        """(epoch, version) of every symbol ever refreshed: what the cache should show, or be newer than."""
+        with self._database.transaction() as connection:
+            rows = connection.execute("SELECT symbol, epoch, version FROM publications").fetchall()
+        return {symbol: (epoch, version) for symbol, epoch, version in rows}
+
+    def newest(self, symbols: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """(epoch, version) of these symbols right now."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT symbol, epoch, version FROM publications WHERE symbol = ANY(%s)", [list(symbols)]
+            ).fetchall()
+        return {symbol: (epoch, version) for symbol, epoch, version in rows}
+
+    @contextmanager
+    def rows(self, symbols: Sequence[str]) -> Iterator[SymbolRows]:
+        """What is to be published of these symbols, read in one REPEATABLE READ READ ONLY snapshot."""
+        with self._database.snapshot() as snapshot:
+            yield SymbolRows(snapshot, symbols)
+
+    def sent(self, versions: Sequence[Version]) -> None:
+        """Record that the cache has these versions (or newer ones).
+
+        A row that a refresh holds is passed over: that refresh draws a newer version, which will be sent anyway.
+        """
+        with self._database.transaction() as connection:
+            connection.execute(
+                "WITH free AS (SELECT symbol FROM publications WHERE symbol = ANY(%(symbols)s)"
+                " FOR UPDATE SKIP LOCKED)"
+                " UPDATE publications p SET published_epoch = s.epoch, published_version = s.version,"
+                " published_at = clock_timestamp()"
+                " FROM unnest(%(symbols)s::text[], %(epochs)s::bigint[], %(versions)s::bigint[])"
+                " AS s (symbol, epoch, version) JOIN free USING (symbol)"
+                " WHERE p.symbol = s.symbol AND (p.published_epoch, p.published_version) < (s.epoch, s.version)",
+                {
+                    "symbols": [v.symbol for v in versions],
+                    "epochs": [v.epoch for v in versions],
+                    "versions": [v.version for v in versions],
+                },
+            )

@@ -1,0 +1,1 @@
+"""Schema migrations (Alembic), forward always and back on an empty database."""

@@ -1,0 +1,8 @@
+"""Hypothesis draws whole small markets here, and says nothing about how long Polars takes the first time."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "transforms", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("transforms")
