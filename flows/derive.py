@@ -16,7 +16,7 @@ from transforms.resample import (
     merge_minutes,
     resample,
 )
-from transforms.schema import BARS, RAW_BARS, Interval
+from transforms.schema import RAW_BARS, Interval
 from transforms.sentiment import sentiment_buckets
 from transforms.sessions import BucketRules, bucket_end, bucket_label, place
 
@@ -142,9 +142,7 @@ def _closed(frame: pl.DataFrame, interval: Interval, market: Market, as_of: date
     return closed(frame.lazy(), interval, market.sessions, market.rules, as_of).collect()
 
 
-def _open(
-    every: list[tuple[Interval, pl.DataFrame]], market: Market, as_of: datetime
-) -> pl.DataFrame:
+def _open(every: list[tuple[Interval, pl.DataFrame]], market: Market, as_of: datetime) -> pl.DataFrame:
     """The buckets that `as_of` has not passed: where the first starts and when the next one closes."""
     running = [
         frame.lazy()
@@ -199,12 +197,17 @@ def quotes(bar_set: BarSet, daily: pl.DataFrame, stored: pl.DataFrame, factor: p
         .drop("preference")
     )
     adjusted = daily.select("symbol", "session", "close").lazy().pipe(_at_factor, factor).sort("symbol", "session")
-    before = newest.lazy().pipe(_at_factor, factor).sort("symbol", "session").join_asof(
-        adjusted.select("symbol", "session", before=pl.col("close") * pl.col("_price")),
-        on="session",
-        by="symbol",
-        allow_exact_matches=False,
-        check_sortedness=False,
+    before = (
+        newest.lazy()
+        .pipe(_at_factor, factor)
+        .sort("symbol", "session")
+        .join_asof(
+            adjusted.select("symbol", "session", before=pl.col("close") * pl.col("_price")),
+            on="session",
+            by="symbol",
+            allow_exact_matches=False,
+            check_sortedness=False,
+        )
     )
     previous = pl.col("before") / pl.col("_price")
     return (
@@ -220,7 +223,9 @@ def quotes(bar_set: BarSet, daily: pl.DataFrame, stored: pl.DataFrame, factor: p
 
 def as_factors(stored: pl.DataFrame) -> pl.LazyFrame:
     """Stored factors in the form that `transforms.adjust` takes."""
-    return stored.lazy().select("symbol", pl.col("from_date").alias("from"), pl.col("to_date").alias("to"), "price", "volume")
+    return stored.lazy().select(
+        "symbol", pl.col("from_date").alias("from"), pl.col("to_date").alias("to"), "price", "volume"
+    )
 
 
 def _at_factor(rows: pl.LazyFrame, factor: pl.DataFrame) -> pl.LazyFrame:
@@ -230,8 +235,3 @@ def _at_factor(rows: pl.LazyFrame, factor: pl.DataFrame) -> pl.LazyFrame:
         applying, left_on="session", right_on="_from", by="symbol", check_sortedness=False
     )
     return joined.with_columns(pl.col("_price").fill_null(1.0)).drop("_from")
-
-
-def empty_bars() -> pl.DataFrame:
-    """No bars."""
-    return pl.DataFrame(schema=BARS)

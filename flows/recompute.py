@@ -17,6 +17,7 @@ from transforms.schema import BARS, OHLCV, UTC_US, Interval
 
 KEY = ("symbol", "timestamp")
 _EXACT_BARS: Mapping[str, Scale] = dict.fromkeys(("session", *OHLCV))
+_OPEN = {"symbol": pl.String(), "starts_at": UTC_US, "due_at": UTC_US, "dataset": pl.String()}
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 _SENTIMENT_SCALES: Mapping[str, Scale] = {
     "session": None,
@@ -26,7 +27,18 @@ _SENTIMENT_SCALES: Mapping[str, Scale] = {
     "std_score": 1.0,
 }
 _CORRELATION_KEY = ("symbol", "x", "y", "session", "window_sessions", "lag", "method")
-_QUOTE_COLUMNS = ("session", "timestamp", "last", "open", "high", "low", "volume", "previous_close", "change", "change_pct")
+_QUOTE_COLUMNS = (
+    "session",
+    "timestamp",
+    "last",
+    "open",
+    "high",
+    "low",
+    "volume",
+    "previous_close",
+    "change",
+    "change_pct",
+)
 
 
 @dataclass(slots=True)
@@ -43,13 +55,20 @@ class Batch:
     changed: set[str] = field(default_factory=set)
 
     def compare(
-        self, table: str, computed: pl.DataFrame, stored: pl.DataFrame, key: Sequence[str], scales: Mapping[str, Scale]
+        self,
+        table: str,
+        computed: pl.DataFrame,
+        stored: pl.DataFrame,
+        key: Sequence[str],
+        scales: Mapping[str, Scale],
     ) -> Changes:
         """Note what has to be written so that `stored` equals `computed`."""
         upserts = changed_rows(computed.lazy(), stored.lazy(), key, scales).collect()
         gone = stored.join(computed, on=key, how="anti").select(key)
         replaced = stored.join(upserts, on=key, how="semi").select(key)
-        changes = Changes(table, upserts.select(*key, *(c for c in scales if c not in key)), pl.concat([gone, replaced]))
+        changes = Changes(
+            table, upserts.select(*key, *(c for c in scales if c not in key)), pl.concat([gone, replaced])
+        )
         if len(changes):
             self.changes.append(changes)
             self.changed |= set(changes.upserts["symbol"]) | set(changes.deletes["symbol"])
@@ -82,9 +101,6 @@ def recompute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime
     return batch
 
 
-_OPEN = {"symbol": pl.String, "starts_at": UTC_US, "due_at": UTC_US, "dataset": pl.String}
-
-
 def _factors(batch: Batch) -> tuple[pl.DataFrame, list[str]]:
     """Adjustment factors of the batch's symbols, and the symbols whose factors changed."""
     columns = ("symbol", "from_date", "to_date", "price", "volume")
@@ -95,17 +111,13 @@ def _factors(batch: Batch) -> tuple[pl.DataFrame, list[str]]:
     computed, coming = derive.factors(actions, batch.market, batch.as_of)
     of_changed = pl.col("symbol").is_in(batch.plan.actions)
     scales: Mapping[str, Scale] = {"to_date": None, "price": None, "volume": None}
-    changes = batch.compare(
-        "adjustment_factors", computed, stored.filter(of_changed), ("symbol", "from_date"), scales
-    )
+    changes = batch.compare("adjustment_factors", computed, stored.filter(of_changed), ("symbol", "from_date"), scales)
     batch.is_open(coming, "actions")
     readjusted = {*changes.upserts["symbol"], *changes.deletes["symbol"]}
     return pl.concat([stored.filter(~of_changed), computed]), sorted(readjusted)
 
 
-def _prices(
-    batch: Batch, adjusted: pl.DataFrame, factors: pl.DataFrame, readjusted: list[str]
-) -> "Series":
+def _prices(batch: Batch, adjusted: pl.DataFrame, factors: pl.DataFrame, readjusted: list[str]) -> "Series":
     """Bars, indicators and quotes; returns what became of the daily bars."""
     spans = batch.plan.price_spans()
     bar_set = _bars(batch, spans, adjusted)
@@ -115,9 +127,7 @@ def _prices(
         if interval != "1m":
             _indicators(batch, interval, series, factors, readjusted)
         if interval == "1d":
-            daily = Series(
-                split_adjust(series.bars.lazy(), derive.as_factors(factors)).collect(), series.changed
-            )
+            daily = Series(split_adjust(series.bars.lazy(), derive.as_factors(factors)).collect(), series.changed)
             _quotes(batch, bar_set, series.bars, factors, spans)
     return daily
 
@@ -128,7 +138,7 @@ class Series:
 
     bars: pl.DataFrame
     changed: list[str]
-    since: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"symbol": pl.String, "lo": UTC_US}))
+    since: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"symbol": pl.String(), "lo": UTC_US}))
 
 
 def _bars(batch: Batch, spans: pl.DataFrame, adjusted: pl.DataFrame) -> derive.BarSet:
@@ -150,10 +160,14 @@ def _store_bars(
     batch: Batch, interval: Interval, spans: pl.DataFrame, bar_set: derive.BarSet, readjusted: list[str]
 ) -> Series:
     """Compare one interval's bars with the stored ones; the whole series of every symbol whose bars changed."""
-    tables = {"bars_1m": bar_set.rollups["1m"]} if interval == "1m" else {
-        f"bars_{interval}_rollup": bar_set.rollups[interval],
-        f"bars_{interval}_fill": bar_set.fills[interval],
-    }
+    tables = (
+        {"bars_1m": bar_set.rollups["1m"]}
+        if interval == "1m"
+        else {
+            f"bars_{interval}_rollup": bar_set.rollups[interval],
+            f"bars_{interval}_fill": bar_set.fills[interval],
+        }
+    )
     touched: list[pl.DataFrame] = []
     for table, computed in tables.items():
         stored = batch.store.stored(table, spans, BARS.names())
@@ -185,9 +199,7 @@ def _marked(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     return found.with_columns(inside=(pl.col("timestamp") < pl.col("hi")).fill_null(value=False))
 
 
-def _indicators(
-    batch: Batch, interval: Interval, series: Series, factors: pl.DataFrame, readjusted: list[str]
-) -> None:
+def _indicators(batch: Batch, interval: Interval, series: Series, factors: pl.DataFrame, readjusted: list[str]) -> None:
     """Indicators from the first changed bar on: none of them looks ahead, so what lies before stands."""
     if not series.changed:
         return
@@ -292,7 +304,5 @@ def _correlations(batch: Batch, closes: Series, scores: Series) -> None:
 
 def _adjusted_daily(batch: Batch, symbols: list[str]) -> pl.DataFrame:
     bars = batch.store.whole("bars_1d", symbols, BARS.names()).sort(KEY)
-    factors = batch.store.whole(
-        "adjustment_factors", symbols, ("symbol", "from_date", "to_date", "price", "volume")
-    )
+    factors = batch.store.whole("adjustment_factors", symbols, ("symbol", "from_date", "to_date", "price", "volume"))
     return split_adjust(bars.lazy(), derive.as_factors(factors)).collect()

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 from flows.recompute import recompute
 from flows.sources.base import Batch, Failure, Source
 from flows.wiring import Deps
 from storage.cache.sweeper import to_republish
 from storage.market.derived import Due
-from storage.market.outbox import Version
+from storage.market.outbox import Sent
 from storage.market.raw import Rows, Written
 from storage.market.runs import Run
 from transforms.schema import MARKET_SYMBOL
@@ -82,7 +81,7 @@ class RunReport:
 
 
 def ingest(deps: Deps, sources: Sequence[Source], as_of: datetime, progress: Progress | None = None) -> Ingested:
-    """Validate what the sources hand over and store it; bad rows and unreadable files are set aside, the rest goes on."""
+    """Validate what the sources hand over and store it; bad rows and unreadable files are set aside."""
     started = time.perf_counter()
     ingested = Ingested()
     with deps.runs.run("ingest", as_of) as run, tempfile.TemporaryDirectory(dir=_scratch(deps)) as scratch:
@@ -119,13 +118,17 @@ def _gather(reports: dict[tuple[str, str, str], FileReport], new: FileReport) ->
     """Add a batch's report to its file's."""
     key = (new.source, new.origin, new.dataset)
     old = reports.get(key)
-    reports[key] = new if old is None else FileReport(
-        *key,
-        old.read + new.read,
-        old.rejected + new.rejected,
-        old.written + new.written,
-        tuple(dict.fromkeys((*old.notes, *new.notes))),
-        old.error or new.error,
+    reports[key] = (
+        new
+        if old is None
+        else FileReport(
+            *key,
+            old.read + new.read,
+            old.rejected + new.rejected,
+            old.written + new.written,
+            tuple(dict.fromkeys((*old.notes, *new.notes))),
+            old.error or new.error,
+        )
     )
 
 
@@ -224,7 +227,7 @@ def send(deps: Deps, symbols: Sequence[str], done: Published, progress: Progress
             done.kept += outcome.kept
             done.deleted += outcome.deleted
             done.refused += outcome.status == "refused"
-        deps.outbox.sent([Version(p.symbol, p.epoch, p.version, p.as_of, p.run) for p in current])
+        deps.outbox.sent([Sent(p.symbol, p.epoch, p.version) for p in current])
 
 
 def sweep(deps: Deps, progress: Progress | None = None) -> Published:

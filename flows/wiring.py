@@ -12,6 +12,7 @@ import redis
 from flows.derive import Market
 from storage.cache.bodies import PublicationLoader
 from storage.cache.client import connect
+from storage.cache.freshness import Freshness
 from storage.cache.keys import Keys
 from storage.cache.library import ensure_library
 from storage.cache.publisher import CachePublisher
@@ -63,7 +64,7 @@ class Deps:
 
     def reader(self) -> Reader:
         """A reader of the cache that falls back to the database."""
-        return Reader(self.client, self.keys, self.loader, soft_ttl_seconds=self.settings.soft_ttl_seconds)
+        return Reader(self.client, self.keys, Freshness(self.settings.soft_ttl_seconds), self.loader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,7 @@ def initialise(settings: Settings, where: Addresses, revision: str = "head") -> 
     moved = schema.migrate(where.owner_url, revision)
     if revision == "head":
         with Database(where.owner_url, settings) as owner:
-            schema.add_indicator_columns(
-                owner, [column.name for column in catalogue.columns_of(settings.indicators)]
-            )
+            schema.add_indicator_columns(owner, [column.name for column in catalogue.columns_of(settings.indicators)])
     return moved
 
 

@@ -18,11 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from storage.embedded_home import Home, Phase, State, is_held, tail, take
+from storage.embedded_home import MAXMEMORY, Home, Phase, State, is_held, tail, take
 from transforms.errors import ServerFailed
 
 Report = Callable[[str], None]
-MAXMEMORY = "1gb"
 _POLL_SECONDS = 0.005
 _SETTLED_SECONDS = 0.3
 

@@ -31,6 +31,7 @@ from typing import Any, Self
 from transforms.errors import ConfigurationError
 
 PASSWORDS = ("postgres", "wb_owner", "wb_app", "wb_reader", "wb_prefect", "redis_app", "redis_reader")
+MAXMEMORY = "1gb"
 LOG_BYTES = 8 * 1024 * 1024
 
 
@@ -76,9 +77,7 @@ class Home:
         except OSError as exc:
             raise ConfigurationError(f"cannot keep data in {self.path}: {exc}. {_ELSEWHERE}") from exc
         if mode & stat.S_IWOTH:
-            raise ConfigurationError(
-                f"{self.path} cannot hold secrets: every user may write in it. {_ELSEWHERE}"
-            )
+            raise ConfigurationError(f"{self.path} cannot hold secrets: every user may write in it. {_ELSEWHERE}")
         return self
 
     @property
@@ -148,9 +147,7 @@ class Home:
 
 
 _ELSEWHERE = "Set WARMBARS_HOME to a directory of your own on a local disk."
-PROVISIONING = (
-    1  # raise it when storage/embedded_roles.py changes: every data directory is then brought up to date
-)
+PROVISIONING = 1  # raise it when storage/embedded_roles.py changes: every data directory is then brought up to date
 
 
 def _digest(passwords: dict[str, str]) -> str:

@@ -130,9 +130,7 @@ class Child:
         return self.returncode() is not None
 
 
-def launch(
-    name: str, command: Sequence[str | Path], place: Place, death: signal.Signals, stdin: bytes = b""
-) -> Child:
+def launch(name: str, command: Sequence[str | Path], place: Place, death: signal.Signals, stdin: bytes = b"") -> Child:
     """Start a server in its place with `stdin` to read; it gets the signal `death` when this process dies."""
     bound(place.log)
     lock = _lock_family(place, name)

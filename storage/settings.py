@@ -7,8 +7,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from transforms.errors import ConfigurationError
 from transforms.schema import (
@@ -23,7 +36,19 @@ from transforms.schema import (
 
 CONFIG_FILE = "warmbars.toml"
 DEFAULT_INDICATORS = (
-    *("sma_20", "sma_50", "sma_200", "ema_12", "ema_26", "rsi_14", "macd", "bollinger", "atr_14", "vwap", "obv"),
+    *(
+        "sma_20",
+        "sma_50",
+        "sma_200",
+        "ema_12",
+        "ema_26",
+        "rsi_14",
+        "macd",
+        "bollinger",
+        "atr_14",
+        "vwap",
+        "obv",
+    ),
 )
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -40,10 +65,13 @@ class SourceSettings(BaseModel):
         None, description="`upsert` by key, or `replace` whole symbol-days; ticks replace, the rest upsert"
     )
     columns: dict[str, str] = Field(default_factory=dict, description="their column name = ours")
-    granularity: Granularity | None = Field(None, description="length of the bars; told from their spacing when left out")
+    granularity: Granularity | None = Field(
+        None, description="length of the bars; told from their spacing when left out"
+    )
     label: Literal["start", "end"] | None = Field(None, description="whether a bar is stamped at its start or its end")
     time_zone: str | None = Field(
-        None, description="IANA name of the zone of times that name none, `America/New_York`; they are rejected without"
+        None,
+        description="IANA name of the zone of times that name none, `America/New_York`; they are rejected without",
     )
     price_basis: PriceBasis = Field("raw", description="how the prices were adjusted by the vendor")
     market: str | None = Field(None, description="exchange calendar of symbols first seen here")
@@ -74,7 +102,9 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, description="your PostgreSQL; left out, the embedded one is used")
     redis_url: SecretStr | None = Field(None, description="your Redis or Valkey; left out, the embedded one is used")
     namespace: str = Field(
-        "main", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="part of every cache key; one database to a namespace"
+        "main",
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+        description="part of every cache key; one database to a namespace",
     )
 
     market: str = Field("XNYS", description="exchange calendar of symbols that name no other (exchange_calendars code)")
@@ -84,7 +114,8 @@ class Settings(BaseSettings):
     trading_hours: TradingHours = Field("regular", description="`regular` sessions only, or `all` hours")
     align: Align = Field("session", description="intraday buckets start at the `session`'s open, or on the `clock`")
     close_grace: timedelta = Field(
-        timedelta(minutes=2), description="how long after the close a trade without conditions still belongs to the day"
+        timedelta(minutes=2),
+        description="how long after the close a trade without conditions still belongs to the day",
     )
     message_conditions: tuple[str, ...] = Field(
         ("0x1000000", "0x4000000"),
@@ -92,7 +123,8 @@ class Settings(BaseSettings):
         "`0x…` tests bits of a hexadecimal condition, anything else a whole word of it",
     )
     auction_conditions: tuple[str, ...] = Field(
-        ("0x80",), description="tick conditions of the closing auction; such a trade belongs to the last bucket"
+        ("0x80",),
+        description="tick conditions of the closing auction; such a trade belongs to the last bucket",
     )
     source_rank: tuple[str, ...] = Field(
         (), description="sources in order of trust; those not listed come after, by name"
@@ -100,11 +132,13 @@ class Settings(BaseSettings):
 
     indicators: tuple[str, ...] = Field(DEFAULT_INDICATORS, description="indicators kept, by catalogue name")
     correlation_lags: tuple[int, ...] = Field(
-        tuple(range(-5, 6)), description="sessions by which the return follows the sentiment (negative: precedes it)"
+        tuple(range(-5, 6)),
+        description="sessions by which the return follows the sentiment (negative: precedes it)",
     )
     correlation_min_n: int = Field(20, ge=3, description="fewest pairs a correlation is computed on")
     missing_sentiment: Literal["leave_out", "zero"] = Field(
-        "leave_out", description="a session without a mention: `leave_out` of the pairs, or count it as `zero`"
+        "leave_out",
+        description="a session without a mention: `leave_out` of the pairs, or count it as `zero`",
     )
 
     future_tolerance: timedelta = Field(
@@ -116,7 +150,9 @@ class Settings(BaseSettings):
     reject_limit: int = Field(10_000, ge=0, description="rejected rows stored per run; further ones are counted only")
 
     published_bars: int = Field(500, ge=1, le=100_000, description="newest bars in each published key")
-    published_sentiment: int = Field(500, ge=1, le=100_000, description="newest sentiment buckets in each published key")
+    published_sentiment: int = Field(
+        500, ge=1, le=100_000, description="newest sentiment buckets in each published key"
+    )
     soft_ttl_seconds: dict[str, int] = Field(
         default_factory=lambda: {
             "stock_quote": 60,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from storage.embedded_binaries import binaries, postgres_major, wheel_version
-from storage.embedded_home import Home, Phase, State, bound, is_current, take
+from storage.embedded_home import MAXMEMORY, Home, Phase, State, bound, is_current, take
 from storage.embedded_pg import Postgres
 from storage.embedded_process import Child, account_for, stop
 from storage.embedded_valkey import Valkey
@@ -38,7 +38,7 @@ log = logging.getLogger("supervisor")
 
 
 class Stopped(Exception):
-    """We were asked to end while something was starting."""
+    """We were asked to end, or the data directory is gone."""
 
 
 class Server(Protocol):
@@ -46,8 +46,6 @@ class Server(Protocol):
 
     name: str
     key: str
-    home: Home
-    data: Path
     death: signal.Signals
     stopping: tuple[tuple[signal.Signals, float], ...]
 
@@ -68,6 +66,7 @@ class Supervisor:
         self._children: dict[str, tuple[Server, Child]] = {}
         self._crashes: deque[float] = deque(maxlen=CRASHES)
         self._asked_to_stop = False
+        self._next_log_check = 0.0
         self._wakeup = self._listen()
 
     def run(self) -> None:
@@ -145,27 +144,26 @@ class Supervisor:
 
     def _stay(self) -> int:
         """Until nobody needs the servers; returns the lock that keeps new users out while they stop."""
-        idle_since: float | None = None
-        was_up, next_log_check = False, 0.0
+        used_at, was_up = time.monotonic(), False
         while True:
-            self._pause(0)
-            self._revive()
-            is_up = self._home.marker.exists()
-            users = None if is_up else take(self._home.lock("users"), wait=0)
-            now = time.monotonic()
-            if users is None:
-                idle_since = None
-            else:
-                idle_since = now if idle_since is None else idle_since
-                if was_up or now - idle_since >= LINGER_SECONDS:
-                    return users
-                os.close(users)
-            was_up = is_up or (was_up and users is None)
-            if now >= next_log_check:
-                next_log_check = now + LOG_CHECK_SECONDS
-                for path in self._home.log.glob("*.log"):
-                    bound(path)
             self._pause(POLL_SECONDS)
+            self._revive()
+            self._bound_logs()
+            users = take(self._home.lock("users"), wait=0)
+            is_up = self._home.marker.exists()  # asked after: `up` makes the marker while it holds the lock
+            if users is None or is_up:
+                used_at = time.monotonic()
+            elif was_up or time.monotonic() - used_at >= LINGER_SECONDS:
+                return users
+            was_up = is_up or (was_up and users is None)  # after `down` nobody is waited for
+            if users is not None:
+                os.close(users)
+
+    def _bound_logs(self) -> None:
+        if time.monotonic() >= self._next_log_check:
+            self._next_log_check = time.monotonic() + LOG_CHECK_SECONDS
+            for path in self._home.log.glob("*.log"):
+                bound(path)
 
     def _revive(self) -> None:
         """Start again a server that ended by itself or was killed."""
@@ -238,7 +236,7 @@ def choose_port() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Owns the embedded servers of one data directory.")
     parser.add_argument("home", type=Path)
-    parser.add_argument("--maxmemory", default="1gb")
+    parser.add_argument("--maxmemory", default=MAXMEMORY)
     arguments = parser.parse_args()
     home = Home.at(arguments.home).create()
     detached = _detach()

@@ -11,7 +11,10 @@ from transforms.sessions import BucketRules, calendar_sessions
 
 DAYS = {
     "XNYS": (date(2024, 11, 26), date(2024, 12, 3)),  # Thanksgiving, then a half day
-    "XTKS": (date(2024, 10, 31), date(2024, 11, 7)),  # a lunch break; from 5 November the close is half an hour later
+    "XTKS": (
+        date(2024, 10, 31),
+        date(2024, 11, 7),
+    ),  # a lunch break; from 5 November the close is half an hour later
     "XBOM": (date(2024, 1, 18), date(2024, 1, 24)),  # half-hour zone, opens at 09:15
     "24/7": (date(2024, 2, 28), date(2024, 3, 2)),
     "XNYS in March": (date(2024, 3, 7), date(2024, 3, 12)),  # clocks go forward on the 10th

@@ -39,8 +39,8 @@ def calendar_sessions(market: str, start: date, end: date | None = None) -> pl.D
 
     `day_start` and `day_end` are the local midnights around the session's date. Source: exchange_calendars.
     """
-    calendar = _calendar(market, start=_not_before_the_calendar(market, start), end=end)
-    schedule = calendar.schedule
+    calendar = _calendar(market, **_bounds(market, start, end))
+    schedule = calendar.schedule.loc[str(start) : str(end) if end else None]
     bounds = {
         name: schedule[name].dt.tz_localize(None).to_numpy("datetime64[us]")
         for name in ("open", "close", "break_start", "break_end")
@@ -78,9 +78,15 @@ def _calendar(market: str, **bounds: Any) -> Any:
         ) from exc
 
 
-def _not_before_the_calendar(market: str, start: date) -> date:
-    bound = type(_calendar(market)).bound_min()
-    return start if bound is None else max(start, bound.date())
+def _bounds(market: str, start: date, end: date | None) -> dict[str, date]:
+    """What to ask the calendar for: [start, end] as far as it goes, and more, or it may refuse a short one."""
+    calendar = type(_calendar(market))
+    first, last = calendar.bound_min(), calendar.bound_max()
+    wider = timedelta(days=30)
+    asked = {"start": start - wider if first is None else max(start - wider, first.date())}
+    if end is not None:
+        asked["end"] = end + wider if last is None else min(end + wider, last.date())
+    return asked
 
 
 def _midnight(day: pl.Expr, zone: str) -> pl.Expr:
@@ -92,9 +98,7 @@ def _midnight(day: pl.Expr, zone: str) -> pl.Expr:
     return pl.coalesce(localized(day), localized(day + timedelta(hours=1))).dt.convert_time_zone("UTC")
 
 
-def place(
-    frame: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketRules, late: pl.Expr | None = None
-) -> pl.LazyFrame:
+def place(frame: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketRules, late: pl.Expr | None = None) -> pl.LazyFrame:
     """Add `session`, and privately what `bucket_label` and `bucket_end` read; drop rows of no session.
 
     regular: [open, close) outside the break; a row after the close (before the local day ends) counts when
@@ -144,9 +148,7 @@ def _segments(minutes: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
     """Add `_at`, the minute that stands for the row: its own, or the session's last one for a late row."""
     minute, close = pl.col("_minute"), pl.col("_close")
     late = minute >= close if rules.trading_hours == "regular" else False
-    return minutes.with_columns(_at=pl.when(late).then(close - MINUTE).otherwise(minute)).pipe(
-        _on_grid, rules
-    )
+    return minutes.with_columns(_at=pl.when(late).then(close - MINUTE).otherwise(minute)).pipe(_on_grid, rules)
 
 
 def _on_grid(rows: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
@@ -167,9 +169,7 @@ def _hours(rules: BucketRules) -> tuple[pl.Expr, pl.Expr]:
     return pl.col("_day_start"), pl.col("_day_end")
 
 
-def place_spans(
-    rows: pl.LazyFrame, length: pl.Expr, sessions: pl.LazyFrame, rules: BucketRules
-) -> pl.LazyFrame:
+def place_spans(rows: pl.LazyFrame, length: pl.Expr, sessions: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
     """Like `place`, for rows that stand for [timestamp, timestamp + length); null: the whole session.
 
     The span is clipped to the hours that count in the session its end lies in: it becomes [`_at`, `_until`).
@@ -189,9 +189,7 @@ def place_spans(
         .sort("_minute")
         .join_asof(days_of(sessions), left_on="_minute", right_on="_day_start")
         .filter(pl.col("_minute") < pl.col("_day_end"))
-        .with_columns(
-            _at=pl.when(whole).then(first).otherwise(at), _until=pl.when(whole).then(last).otherwise(end)
-        )
+        .with_columns(_at=pl.when(whole).then(first).otherwise(at), _until=pl.when(whole).then(last).otherwise(end))
         .filter(pl.col("_at") < pl.col("_until"))
         .pipe(_on_grid, rules)
     )

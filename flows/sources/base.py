@@ -73,9 +73,7 @@ class Batch:
     def checked(self, as_of: datetime, future_tolerance: timedelta) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Rows that pass every rule, in the raw schema, and all rejected rows, unreadable ones included."""
         good, failed = validate(self.dataset, self.frame, as_of, future_tolerance)
-        refused = (
-            self.rejected if failed.is_empty() else pl.concat([self.rejected, refuse(failed, self.origin)])
-        )
+        refused = self.rejected if failed.is_empty() else pl.concat([self.rejected, refuse(failed, self.origin)])
         return good.select(RAW_SCHEMAS[self.dataset].names()), refused
 
 

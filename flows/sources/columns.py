@@ -45,9 +45,7 @@ FIELDS: Final[dict[Dataset, dict[str, Field]]] = {
         "sequence": Field("whole", ("seq", "sequence_number", "seq_no")),
         "price": Field("number", ("trade_price", "px", "last")),
         "size": Field("number", ("qty", "quantity", "trade_size", "shares", "volume", "vol")),
-        "condition": Field(
-            "text", ("cond", "conditions", "condition_hex", "sale_condition", "trade_condition")
-        ),
+        "condition": Field("text", ("cond", "conditions", "condition_hex", "sale_condition", "trade_condition")),
     },
     "bars": {
         "symbol": _SYMBOL,
@@ -109,9 +107,7 @@ def match(names: Sequence[str], dataset: Dataset | None, mapping: Mapping[str, s
             f"{file}: {dataset} have no column {', '.join(unknown)}; they have {', '.join(FIELDS[dataset])}"
         )
     columns = _resolved(names, mapped, dataset)
-    missing = [
-        n for n in NEEDED[dataset] if n not in columns and not (n == "timestamp" and "date" in columns)
-    ]
+    missing = [n for n in NEEDED[dataset] if n not in columns and not (n == "timestamp" and "date" in columns)]
     if missing:
         raise SchemaMismatch(_missing(file, dataset, missing, names))
     return Layout(dataset, columns, tuple(name for name in names if name not in columns.values()))
@@ -131,9 +127,7 @@ def _mapped(names: Sequence[str], mapping: Mapping[str, str], file: str) -> dict
     spelled[FILE_NAME] = FILE_NAME
     absent = [theirs for theirs in mapping if theirs not in spelled and _plain(theirs) not in spelled]
     if absent:
-        raise SchemaMismatch(
-            f"{file}: the source's columns name {', '.join(absent)}, but it has {', '.join(names)}"
-        )
+        raise SchemaMismatch(f"{file}: the source's columns name {', '.join(absent)}, but it has {', '.join(names)}")
     return {ours: spelled.get(theirs) or spelled[_plain(theirs)] for theirs, ours in mapping.items()}
 
 

@@ -67,9 +67,7 @@ def _settled(
     hits = {rule: mask for rule, mask in refusals.items() if mask.any()}
     if not hits:
         return typed, REJECTED.to_frame()
-    reasons = pl.select(
-        pl.coalesce(pl.when(mask).then(pl.lit(rule)) for rule, mask in hits.items())
-    ).to_series()
+    reasons = pl.select(pl.coalesce(pl.when(mask).then(pl.lit(rule)) for rule, mask in hits.items())).to_series()
     refused = reasons.is_not_null()
     cells = piece.filter(refused).drop(EXTRA, strict=False)
     return typed.filter(~refused), rejected(dataset, cells, reasons.filter(refused))
@@ -83,9 +81,7 @@ def _malformed_rows(piece: pl.DataFrame) -> Refusals:
     return {"too_many_cells": piece[EXTRA].is_not_null(), "empty_row": empty}
 
 
-def _timed(
-    piece: pl.DataFrame, dataset: Dataset, time_zone: str | None, refusals: Refusals
-) -> dict[str, pl.Series]:
+def _timed(piece: pl.DataFrame, dataset: Dataset, time_zone: str | None, refusals: Refusals) -> dict[str, pl.Series]:
     """`timestamp`, and for bars what the session of a daily one is told by."""
     dates = piece["date"] if "date" in piece.columns else None
     own = "timestamp" in piece.columns
@@ -147,11 +143,7 @@ def _words(known: Mapping[str, str]) -> Callable[[pl.Series], pl.Series]:
     """A reader of one of a few words, whatever their case."""
 
     def read(cells: pl.Series) -> pl.Series:
-        return (
-            cells.cast(pl.String)
-            .str.to_lowercase()
-            .replace_strict(known, default=None, return_dtype=pl.String)
-        )
+        return cells.cast(pl.String).str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.String)
 
     return read
 

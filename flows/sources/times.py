@@ -91,9 +91,7 @@ def day_starts(dates: pl.Series, time_zone: str) -> pl.Series:
     """First UTC instant of local dates: one o'clock where DST begins at midnight."""
     midnight = dates.cast(_WALL)
     tries = [
-        midnight.dt.offset_by(later).dt.replace_time_zone(
-            time_zone, ambiguous="earliest", non_existent="null"
-        )
+        midnight.dt.offset_by(later).dt.replace_time_zone(time_zone, ambiguous="earliest", non_existent="null")
         for later in ("0m", "30m", "1h")
     ]
     return pl.select(pl.coalesce(tries).backward_fill().dt.convert_time_zone("UTC")).to_series()
@@ -101,11 +99,7 @@ def day_starts(dates: pl.Series, time_zone: str) -> pl.Series:
 
 def _within_years(times: pl.Series) -> pl.Series:
     sane = times.to_physical().is_between(*_YEARS)
-    return (
-        times
-        if sane.all()
-        else times.zip_with(sane, pl.repeat(None, len(times), dtype=times.dtype, eager=True))
-    )
+    return times if sane.all() else times.zip_with(sane, pl.repeat(None, len(times), dtype=times.dtype, eager=True))
 
 
 def _around(first: date, last: date) -> pl.Series:

@@ -23,9 +23,9 @@ def connect(
 ) -> redis.Redis:
     """Open a pool of connections; nothing is sent before the first command.
 
-    `timeout`: seconds for connecting, for one answer and for a free connection. When all are in use a caller waits
-    (redis-py's own pool raises). Retries are few and quick, because a reader has a database to turn to and a
-    publisher is retried by its task; every command we send may be sent twice without harm.
+    `timeout`: seconds for connecting, for one answer and for a free connection. When all are in use a caller
+    waits (redis-py's own pool raises). Retries are few and quick, because a reader has a database to turn to
+    and a publisher is retried by its task; every command we send may be sent twice without harm.
     """
     try:
         pool = redis.BlockingConnectionPool.from_url(

@@ -2,11 +2,11 @@
 
     {"schema":{"timestamp":"ms","close":"f64"},"columns":{"timestamp":[1704205800000,...],"close":[185.64,...]}}
 
-`schema` names each column's type, in order; `columns` holds one array a column, all of one length, null for null.
-`ms`: an instant, as milliseconds since 1970 UTC, a whole number unless the instant has a fraction of a millisecond
-(then up to three decimals, so that microseconds survive and JavaScript's `new Date(ms)` still takes it). `date`: a
-calendar date, "2024-01-02". `f64`: the shortest decimal that reads back as the same double. `i64` and the like,
-`bool` and `str` are JSON's own. NaN and infinity have no JSON and do not occur.
+`schema` names each column's type, in order; `columns` holds one array a column, all of one length, null for
+null. `ms`: an instant, as milliseconds since 1970 UTC, a whole number unless the instant has a fraction of a
+millisecond (then up to three decimals, so that microseconds survive and JavaScript's `new Date(ms)` still
+takes it). `date`: a calendar date, "2024-01-02". `f64`: the shortest decimal that reads back as the same
+double. `i64` and the like, `bool` and `str` are JSON's own. NaN and infinity have no JSON and do not occur.
 
 Equal frames give equal bytes, and decoding gives back values and types exactly.
 """
@@ -65,15 +65,13 @@ def body_of(content: bytes) -> Body:
 
 
 def encode(frame: pl.DataFrame) -> Body:
-    """Encode a frame; `SchemaMismatch` for a type outside the contract, `PermanentError` for NaN and infinity."""
+    """Encode a frame; `SchemaMismatch` for a type not in the contract, `PermanentError` for NaN or infinity."""
     schema: dict[str, str] = {}
     columns: dict[str, Any] = {}
     for column in frame.iter_columns():
         kind = _NAMES.get(column.dtype)
         if kind is None:
-            raise SchemaMismatch(
-                f"column {column.name!r} is {column.dtype}; a body holds {', '.join(_DTYPES)}"
-            )
+            raise SchemaMismatch(f"column {column.name!r} is {column.dtype}; a body holds {', '.join(_DTYPES)}")
         schema[column.name] = kind
         columns[column.name] = _ENCODERS.get(kind, _plain)(column)
     return body_of(orjson.dumps({"schema": schema, "columns": columns}, option=orjson.OPT_SERIALIZE_NUMPY))
@@ -96,9 +94,7 @@ def decode(content: bytes) -> pl.DataFrame:
 def decode_body(body: Body) -> pl.DataFrame:
     """Read a stored body, whose encoding and type must be ones this release knows."""
     if (body.encoding, body.type) != (ENCODING, TYPE):
-        raise CorruptEntry(
-            f"a body of type {body.type!r}, encoding {body.encoding!r}; this release reads {TYPE} only"
-        )
+        raise CorruptEntry(f"a body of type {body.type!r}, encoding {body.encoding!r}; this release reads {TYPE} only")
     return decode(body.content)
 
 
@@ -114,9 +110,7 @@ def _floats(column: pl.Series) -> Any:
     """A null becomes NaN in numpy, and orjson writes NaN as null; any other NaN is a mistake upstream."""
     values = column.to_numpy()
     if len(values) - np.count_nonzero(np.isfinite(values)) != column.null_count():
-        raise PermanentError(
-            f"column {column.name!r} holds NaN or infinity; publish null where there is no value"
-        )
+        raise PermanentError(f"column {column.name!r} holds NaN or infinity; publish null where there is no value")
     return values
 
 
@@ -164,7 +158,7 @@ def _column(name: str, kind: str, values: list[Any]) -> pl.Series:
 
 
 def _read_instants(name: str, values: list[Any]) -> pl.Series:
-    """Microseconds of whole or fractional milliseconds; the fraction is taken apart first, where it is exact."""
+    """Microseconds of whole or fractional milliseconds; the fraction is split off, which is exact, and scaled."""
     if not any(isinstance(value, float) for value in values):
         return (pl.Series(name, values, dtype=pl.Int64) * 1000).cast(UTC_US)
     millis = pl.Series(name, values, dtype=pl.Float64)

@@ -13,6 +13,7 @@ T = TypeVar("T")
 Origin = Literal["cache", "database"]
 
 BODY_FIELDS: Final = ("body", "encoding", "type", "etag", "version", "as_of", "run")
+HEADING_FIELDS: Final = ("epoch", "version", "as_of")
 HEAD_FIELDS: Final = ("epoch", "version", "as_of", "run", "refused")
 
 
@@ -42,8 +43,20 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Heading:
+    """As much of a head as a reader of one key needs; `listed` is that key's line, None if head has none."""
+
+    version: Version
+    as_of: datetime
+    listed: Listed | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """A body as it lies in the cache. `version`: at which the content last changed; `as_of`, `run`: who wrote it."""
+    """A body as it lies in the cache.
+
+    `version`: at which its content last changed; `as_of`, `run`: of the publication that wrote it.
+    """
 
     body: Body
     version: Version
@@ -55,8 +68,8 @@ class Stored:
 class Cached(Generic[T]):
     """A value and what is known about it.
 
-    `as_of`: the moment whose knowledge it uses. `version`: at which its content last changed. `stale`: older than its
-    freshness contract, still right for its as-of. `origin`: where it was read.
+    `as_of`: the moment whose knowledge it uses. `version`: at which its content last changed. `stale`: older
+    than its freshness contract allows; still right for its as-of. `origin`: where it was read.
     """
 
     value: T
@@ -85,15 +98,24 @@ def read_head(key: str, fields: Mapping[bytes, bytes]) -> Head | None:
         return None
     own = [fields.get(name.encode()) for name in HEAD_FIELDS]
     listed = {
-        name.decode(): read_listed(key, value)
-        for name, value in fields.items()
-        if name.decode() not in HEAD_FIELDS
+        name.decode(): read_listed(key, value) for name, value in fields.items() if name.decode() not in HEAD_FIELDS
     }
     try:
         epoch, version, as_of, run, refused = (_text(value) for value in own)
-        return Head(
-            Version(int(epoch), int(version)), datetime.fromisoformat(as_of), run, int(refused), listed
-        )
+        return Head(Version(int(epoch), int(version)), datetime.fromisoformat(as_of), run, int(refused), listed)
+    except ValueError as exc:
+        raise corrupt(key, f"its fields do not make a head: {exc}") from exc
+
+
+def read_heading(key: str, values: Sequence[Any]) -> Heading | None:
+    """The values of `HEADING_FIELDS` and of one key's line; None when nothing was published."""
+    *own, line = values
+    if all(value is None for value in own):
+        return None
+    try:
+        epoch, version, as_of = (_text(value) for value in own)
+        listed = None if line is None else read_listed(key, line)
+        return Heading(Version(int(epoch), int(version)), datetime.fromisoformat(as_of), listed)
     except ValueError as exc:
         raise corrupt(key, f"its fields do not make a head: {exc}") from exc
 
@@ -115,9 +137,7 @@ def read_stored(key: str, values: Sequence[Any]) -> Stored | None:
         encoding, kind, etag, version, as_of, run = (_text(value) for value in values[1:])
         if values[0] is None:
             raise ValueError("body is missing")  # noqa: TRY301 - one place says what is wrong
-        return Stored(
-            Body(values[0], encoding, kind, etag), _version(version), datetime.fromisoformat(as_of), run
-        )
+        return Stored(Body(values[0], encoding, kind, etag), _version(version), datetime.fromisoformat(as_of), run)
     except ValueError as exc:
         raise corrupt(key, f"its fields do not make a body: {exc}") from exc
 
@@ -133,6 +153,10 @@ def _version(text: str) -> Version:
 
 
 def _text(value: bytes | None) -> str:
+    return _present(value).decode()
+
+
+def _present(value: bytes | None) -> bytes:
     if value is None:
         raise ValueError("a field is missing")
-    return value.decode()
+    return value

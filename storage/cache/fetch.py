@@ -9,10 +9,11 @@ import redis
 
 from storage.cache.entries import (
     BODY_FIELDS,
+    HEADING_FIELDS,
     Head,
+    Heading,
     Listed,
     Stored,
-    Version,
     corrupt,
     read_head,
     read_heading,
@@ -25,40 +26,29 @@ _EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """The cache has no answer: the symbol was never published, or a listed body was `lost`."""
+
+    lost: bool
+    checked: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """What one round trip brought: the body, what head says of it, and when everything was last checked."""
+    """What one round trip brought. `stored` is None when the last publication did not have the key."""
 
     stored: Stored | None
-    version: Version | None
-    as_of: datetime | None
-    listed: Listed | None
-    checked: datetime | None = None
-
-    @property
-    def published(self) -> bool:
-        """Whether the symbol was ever published."""
-        return self.version is not None
-
-    @property
-    def lost(self) -> bool:
-        """Whether head lists the key and it is not there."""
-        return self.stored is None and self.listed is not None
+    heading: Heading
+    checked: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """A head and bodies read at one moment, by name."""
+    """A head and bodies of one moment, by name; None for keys the publication did not have."""
 
-    head: Head | None
+    head: Head
     stored: Mapping[str, Stored | None]
     checked: datetime | None
-
-    @property
-    def lost(self) -> bool:
-        """Whether head lists one of the keys and it is not there."""
-        return self.head is not None and any(
-            name in self.head.listed for name, stored in self.stored.items() if stored is None
-        )
 
 
 class Fetcher:
@@ -69,16 +59,16 @@ class Fetcher:
         self._client = client
         self._keys = keys
 
-    def one(self, symbol: str, name: str) -> Found:
+    def one(self, symbol: str, name: str) -> Found | Missing:
         """A key, its line in the head and the last check, in one round trip."""
-        key, head = self._keys.of(symbol, name), self._keys.head(symbol)
-        found = self._one(key, head, name, atomic=False)
-        if found.lost:  # perhaps a publication came between body and head: look at both at one moment
-            found = replace(self._one(key, head, name, atomic=True), checked=found.checked)
+        found = self._one(symbol, name, atomic=False)
+        if isinstance(found, Missing) and found.lost:
+            # perhaps a publication came between body and head: look at both at one moment
+            return replace(self._one(symbol, name, atomic=True), checked=found.checked)
         return found
 
-    def together(self, symbol: str, names: Sequence[str]) -> Together:
-        """The head and several keys (all it lists if none is named) in one MULTI; `TornRead` if they do not fit."""
+    def together(self, symbol: str, names: Sequence[str]) -> Together | Missing:
+        """The head and several keys (all it lists if none is named) in one MULTI; `TornRead` if they differ."""
         checked = self.checked()
         names = names or self._listed_names(symbol)
         key, keys = self._keys.head(symbol), [self._keys.of(symbol, name) for name in names]
@@ -86,37 +76,46 @@ class Fetcher:
             pipe.hgetall(key)
             for body_key in keys:
                 pipe.hmget(body_key, *BODY_FIELDS)
-            head_fields, *bodies = pipe.execute(raise_on_error=False)
-        head = read_head(key, _usable(key, head_fields))
+            fields, *bodies = pipe.execute(raise_on_error=False)
+        head = read_head(key, _usable(key, fields))
         stored = [read_stored(k, _usable(k, body)) for k, body in zip(keys, bodies, strict=True)]
         for body_key, name, body in zip(keys, names, stored, strict=True):
             _belongs(body_key, name, head, body)
-        return Together(head, dict(zip(names, stored, strict=True)), checked)
+        by_name = dict(zip(names, stored, strict=True))
+        if head is None:
+            return Missing(lost=False, checked=checked)
+        if any(body is None and name in head.listed for name, body in by_name.items()):
+            return Missing(lost=True, checked=checked)
+        return Together(head, by_name, checked)
 
     def head(self, symbol: str) -> Head | None:
         """Everything the head says."""
         key = self._keys.head(symbol)
         with cache_errors(f"reading {key}"):
-            return read_head(key, self._client.hgetall(key))
+            fields: Any = self._client.hgetall(key)
+        return read_head(key, fields)
 
     def checked(self) -> datetime | None:
         """The moment up to which everything was checked."""
         key = self._keys.checked()
         with cache_errors(f"reading {key}"):
-            return _moment(key, self._client.hget(key, "moment"))
+            micros: Any = self._client.hget(key, "moment")
+        return _moment(key, micros)
 
-    def _one(self, key: str, head: str, name: str, *, atomic: bool) -> Found:
+    def _one(self, symbol: str, name: str, *, atomic: bool) -> Found | Missing:
         """Without `atomic`, with the last check too, which lies in another cluster slot."""
-        checked_key = self._keys.checked()
+        key, head, checked_key = self._keys.of(symbol, name), self._keys.head(symbol), self._keys.checked()
         with cache_errors(f"reading {key}"), self._client.pipeline(transaction=atomic) as pipe:
             pipe.hmget(key, *BODY_FIELDS)
-            pipe.hmget(head, "epoch", "version", "as_of", name)
+            pipe.hmget(head, *HEADING_FIELDS, name)
             if not atomic:
                 pipe.hget(checked_key, "moment")
-            body, heading, *rest = pipe.execute(raise_on_error=False)
+            body, fields, *rest = pipe.execute(raise_on_error=False)
+        stored, heading = read_stored(key, _usable(key, body)), read_heading(head, _usable(head, fields))
         checked = _moment(checked_key, _usable(checked_key, rest[0])) if rest else None
-        version, as_of, listed = read_heading(head, _usable(head, heading))
-        return Found(read_stored(key, _usable(key, body)), version, as_of, listed, checked)
+        if heading is None or (stored is None and heading.listed is not None):
+            return Missing(heading is not None, checked)
+        return Found(stored, heading, checked)
 
     def _listed_names(self, symbol: str) -> list[str]:
         head = self.head(symbol)

@@ -30,9 +30,9 @@ def wall_clock() -> datetime:
 class Freshness:
     """Calls a value stale or fresh.
 
-    A value is fresh while the last check is no older than its dataset's soft TTL (`soft_ttl`, seconds), or while its
-    market has not been open since that check. A check further in the future than the soft TTL is a wrong clock and
-    vouches for nothing.
+    A value is fresh while the last check is no older than its dataset's soft TTL (`soft_ttl`, seconds), or
+    while its market has not been open since that check. A check further in the future than the soft TTL is a
+    wrong clock and vouches for nothing.
     """
 
     soft_ttl: Mapping[str, int]

@@ -1,6 +1,7 @@
 """Names of everything in the cache: `wb:1:<namespace>:{SYMBOL}:<name>`, and back."""
 
 import re
+from functools import lru_cache
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -97,13 +98,13 @@ class Keys:
 
     def of(self, symbol: str, name: str) -> str:
         """The key of this name; the braces keep all keys of a symbol in one cluster slot."""
+        return f"{self.of_symbol(symbol)}{_name(name)}"
+
+    def of_symbol(self, symbol: str) -> str:
+        """What every key of a symbol starts with."""
         if symbol != MARKET_SYMBOL and not _SYMBOL.fullmatch(symbol):
-            raise PermanentError(
-                f"{symbol!r} is not a symbol: letters, digits and . ^ = / _ + & - only, 32 at most"
-            )
-        if not _NAME.fullmatch(name):
-            raise PermanentError(f"{name!r} is not the name of a key: lower case words joined by ':'")
-        return f"{self.prefix}{{{symbol}}}:{name}"
+            raise PermanentError(f"{symbol!r} is not a symbol: 1 to 32 letters, digits or . ^ = / _ + & -")
+        return f"{self.prefix}{{{symbol}}}:"
 
     def head(self, symbol: str) -> str:
         """Version and list of everything published for a symbol; the fence."""
@@ -152,6 +153,13 @@ class Keys:
     def events(self) -> str:
         """The pub/sub channel that hears of every publication."""
         return f"{self.prefix}events"
+
+
+@lru_cache(maxsize=1024)
+def _name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise PermanentError(f"{name!r} is not the name of a key: lower case words joined by ':'")
+    return name
 
 
 def _among(interval: str, accepted: tuple[str, ...]) -> str:

@@ -47,6 +47,17 @@ local function body_names(keys, args, prefix)
   return names, seen
 end
 
+-- Those of the keys that do not exist (evicted, or deleted by hand), as a set.
+local function absent_keys(keys)
+  local absent = {}
+  if #keys > 0 and redis.call('EXISTS', unpack(keys)) < #keys then
+    for _, key in ipairs(keys) do
+      if redis.call('EXISTS', key) == 0 then absent[key] = true end
+    end
+  end
+  return absent
+end
+
 -- Names that head lists and this call does not, sorted; only then is the whole head read.
 local function unlisted(head, old, names, seen)
   local known = OWN_FIELDS
@@ -104,15 +115,20 @@ local function wb_publish(keys, args)
   end
 
   local newer = epoch > old_epoch or version > old_version
-  local complete = first or #names == 0 or redis.call('EXISTS', unpack(keys, 2)) == #names
+  local same, kept, kept_keys = {}, {}, {}
+  for i = 1, #names do
+    local entry = old[i + 2]
+    same[i] = entry and string.sub(entry, -32) == args[4 * i + 2]
+    kept[i] = same[i] or (entry and not newer)
+    if kept[i] then kept_keys[#kept_keys + 1] = keys[i + 1] end
+  end
+  local absent = absent_keys(kept_keys)
   local now, writes, contents, changed, entries = args[1] .. '-' .. args[2], {}, {}, {}, {}
   for i = 1, #names do
-    local entry, etag = old[i + 2], args[4 * i + 2]
-    local same = entry and string.sub(entry, -32) == etag
-    if not entry or (newer and not same) or not (complete or redis.call('EXISTS', keys[i + 1]) == 1) then
-      local content, n = same and string.sub(entry, 1, -34) or now, #writes + 1
+    if not kept[i] or absent[keys[i + 1]] then
+      local content, n = same[i] and string.sub(old[i + 2], 1, -34) or now, #writes + 1
       writes[n], contents[n], changed[n] = i, content, names[i]
-      entries[2 * n - 1], entries[2 * n] = names[i], content .. ' ' .. etag
+      entries[2 * n - 1], entries[2 * n] = names[i], content .. ' ' .. args[4 * i + 2]
     end
   end
   local gone, gone_keys = newer and not first and unlisted(head, old, names, seen) or {}, {}

@@ -25,8 +25,8 @@ VERSION: Final = library_version(CODE)
 def ensure_library(client: redis.Redis) -> bool:
     """Load the functions unless the server has these or later ones; True if they were loaded.
 
-    A later library is left alone: within a contract number functions stay compatible, and two releases running side
-    by side must not replace each other's for ever.
+    A later library is left alone: within a contract number functions stay compatible, and two releases
+    running side by side must not replace each other's for ever.
     """
     with cache_errors("loading the cache functions"):
         try:
@@ -59,4 +59,4 @@ def _code_of(library: Any) -> str:
 
 def _too_old(client: redis.Redis) -> str:
     version = client.info("server").get("redis_version", "unknown")
-    return f"the cache server is version {version} and has no functions; warmbars needs Redis 7 or newer, or Valkey"
+    return f"the cache server is version {version} and has no functions; use Redis 7 or newer, or Valkey"

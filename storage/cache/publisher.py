@@ -18,7 +18,7 @@ from transforms.errors import NamespaceTaken, PermanentError, PipelineError
 
 BATCH_SYMBOLS: Final = 16
 BATCH_BYTES: Final = 1 << 20
-"""What goes out before answers are read. Larger batches were slower: they fall out of the processor's caches."""
+"""Sent before answers are read. Larger batches were slower: they fall out of the processor's caches."""
 _EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SCAN_COUNT: Final = 1000
 
@@ -29,8 +29,9 @@ Answer = tuple[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Everything published for one symbol at one version. `bodies`: by name, e.g. `bars:5m`; the names are the whole
-    list, so that a key the cache has and the list does not is deleted.
+    """Everything published for one symbol at one version.
+
+    `bodies`: by name, e.g. `bars:5m`. The names are the whole list: a key the cache has beyond them is deleted.
     """
 
     symbol: str
@@ -45,9 +46,9 @@ class Publication:
 class Outcome:
     """What became of a publication.
 
-    `published`: it was newer. `restored`: the cache had this version, but bodies were missing. `equal`: nothing to
-    do. `refused`: the cache has a newer one. `written`, `kept`, `deleted` count bodies; `head` is the cache's version
-    afterwards.
+    `published`: it was newer. `restored`: the cache had this version, but bodies were missing. `equal`:
+    nothing to do. `refused`: the cache has a newer one. `written`, `kept`, `deleted` count bodies; `head` is
+    the cache's version afterwards.
     """
 
     symbol: str
@@ -102,7 +103,7 @@ class CachePublisher:
         return _outcomes(answers)
 
     def set_checked(self, epoch: int, moment: datetime) -> bool:
-        """Say that everything was checked up to `moment`; only forward, a later epoch first. False if it was not later."""
+        """Say that everything was checked up to `moment`: only forward, or in a later epoch. Whether it moved."""
         micros = (moment - _EPOCH_START) // timedelta(microseconds=1)
         moved, _, _ = self._call("wb_checked", self._keys.checked(), epoch, micros)
         return bool(moved)
@@ -112,9 +113,9 @@ class CachePublisher:
         owner = self._call("wb_claim_namespace", self._keys.owner(), identity, replaces)
         if owner.decode() != identity:
             raise NamespaceTaken(
-                f"cache namespace {self._keys.namespace!r} belongs to database {owner.decode()!r}, this one is "
-                f"{identity!r}; set WARMBARS_NAMESPACE to another name, or delete {self._keys.owner()} if the other "
-                "database is gone"
+                f"cache namespace {self._keys.namespace!r} belongs to database {owner.decode()!r}, and this is "
+                f"{identity!r}; set WARMBARS_NAMESPACE to another name, or delete {self._keys.owner()} "
+                "if that database is gone"
             )
 
     def heads(self, symbols: Sequence[str]) -> dict[str, Version | None]:
@@ -150,12 +151,12 @@ class CachePublisher:
         self._prepare()
         with cache_errors(f"calling {function} on {key}"):
             try:
-                return self._client.fcall(function, 1, key, *args)  # type: ignore[arg-type]
+                return self._client.fcall(function, 1, key, *args)
             except redis.ResponseError as exc:
                 if not library_missing(exc):
                     raise
                 ensure_library(self._client)
-                return self._client.fcall(function, 1, key, *args)  # type: ignore[arg-type]
+                return self._client.fcall(function, 1, key, *args)
 
     def _exchange(self, publications: Iterable[Publication]) -> tuple[list[Answer], dict[int, Publication]]:
         """The server's answers in order, and by position those it lacked the functions for."""
@@ -171,9 +172,7 @@ class CachePublisher:
                     answers.append((publication.symbol, answer))
         return answers, lost
 
-    def _batches(
-        self, publications: Iterable[Publication], flying: deque[Publication]
-    ) -> Iterator[list[Command]]:
+    def _batches(self, publications: Iterable[Publication], flying: deque[Publication]) -> Iterator[list[Command]]:
         batch: list[Command] = []
         size = 0
         for publication in publications:
@@ -187,8 +186,8 @@ class CachePublisher:
             yield batch
 
     def _command(self, publication: Publication) -> Command:
-        keys = [self._keys.head(publication.symbol)]
-        keys += [self._keys.of(publication.symbol, name) for name in publication.bodies]
+        symbol = self._keys.of_symbol(publication.symbol)
+        keys = [f"{symbol}{name}" for name in (HEAD, *publication.bodies)]  # names are checked by the function
         command: list[str | bytes | int] = ["FCALL", "wb_publish", len(keys), *keys]
         command += [
             publication.epoch,
@@ -203,7 +202,7 @@ class CachePublisher:
 
 
 def _outcomes(answers: Sequence[Answer]) -> list[Outcome]:
-    """Outcomes in order; raises what the server refused, naming the symbols, with the outcomes of all others."""
+    """Outcomes in order; raises what the server refused, by symbol, with the outcomes of all others."""
     outcomes: list[Outcome] = []
     problems: list[PipelineError] = []
     for symbol, answer in answers:

@@ -1,18 +1,18 @@
-"""Typed reads of the cache: one round trip each; the database only for what was never published or was lost."""
+"""Typed reads of the cache, one round trip each; the database only for what it never had or lost."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Protocol, TypeVar
 
 import polars as pl
 import redis
 
 from storage.cache.codec import Body, decode_body
-from storage.cache.entries import Cached, Head, Origin, Stored, Version, corrupt
+from storage.cache.entries import Cached, Head, Heading, Listed, Version, corrupt
 from storage.cache.errors import CorruptEntry
-from storage.cache.fetch import Fetcher, Found, Together
+from storage.cache.fetch import Fetcher, Found, Missing, Together
 from storage.cache.freshness import Freshness
 from storage.cache.keys import (
     CATALOGUE,
@@ -27,13 +27,13 @@ from storage.cache.keys import (
 )
 from storage.cache.publisher import CachePublisher, Publication
 from transforms.errors import PipelineError, StoreUnavailable, UnknownSymbol
-from transforms.schema import BARS, MARKET_SYMBOL
+from transforms.schema import BARS, MARKET_SYMBOL, OHLCV
 
 log = logging.getLogger(__name__)
 
 Frame = Cached[pl.DataFrame]
-
-_BAR_COLUMNS: Final = {name: dtype for name, dtype in BARS.items() if name not in ("symbol", "session")}
+Answer = TypeVar("Answer")
+Read = TypeVar("Read", Found, Together)
 
 
 class Loader(Protocol):
@@ -57,14 +57,12 @@ class Snapshot:
 class Reader:
     """Reads one namespace.
 
-    A key that the symbol's last publication did not have is an empty frame. A symbol never published, a body that
-    was lost and a cache out of reach are answered by `loader`; `Cached.origin` then says "database", and the cache
-    is filled through the publisher's own fenced function.
+    A key that the symbol's last publication did not have is an empty frame. A symbol never published, a body
+    that was lost and a cache out of reach are answered by `loader`; `Cached.origin` then says "database", and
+    the cache is filled through the publisher's own fenced function.
     """
 
-    def __init__(
-        self, client: redis.Redis, keys: Keys, freshness: Freshness, loader: Loader | None = None
-    ) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys, freshness: Freshness, loader: Loader | None = None) -> None:
         """Read through `client`; without a `loader` the database is never asked."""
         self._fetcher = Fetcher(client, keys)
         self._publisher = CachePublisher(client, keys)
@@ -73,7 +71,7 @@ class Reader:
         self._loader = loader
 
     def bars(self, symbol: str, interval: str) -> Frame:
-        """Newest closed bars, split-adjusted: timestamp, open, high, low, close, volume (`1d`: session too)."""
+        """Newest closed bars, split-adjusted: timestamp, OHLC and volume (`1d`: session too)."""
         return self.read(symbol, bars_name(interval))
 
     def indicators(self, symbol: str, interval: str) -> Frame:
@@ -114,60 +112,122 @@ class Reader:
 
     def read(self, symbol: str, name: str) -> Frame:
         """Any key, by its name."""
-        try:
-            found = self._fetcher.one(symbol, name)
-            if found.published and not found.lost:
-                return self._present(symbol, name, found)
-            publication = self._load(symbol, lost=found.lost)
-            if self._overtaken(publication):
-                found = self._fetcher.one(symbol, name)
-                if found.published and not found.lost:
-                    return self._present(symbol, name, found)
-            checked = found.checked
-        except StoreUnavailable as exc:
-            publication, checked = self._load_instead(symbol, exc), None
-        return self._loaded(publication, name, checked)
+        return self._answer(
+            symbol,
+            fetch=lambda: self._fetcher.one(symbol, name),
+            present=lambda found: self._present(symbol, name, found),
+            loaded=lambda publication, checked: self._loaded(publication, name, checked),
+        )
 
     def snapshot(self, symbol: str, *names: str) -> Snapshot:
         """Read keys of one moment; all that are published if none is named.
 
         Raises `TornRead` when they do not fit their head, which no publication of ours can cause.
         """
+        return self._answer(
+            symbol,
+            fetch=lambda: self._fetcher.together(symbol, names),
+            present=lambda found: self._present_together(symbol, found),
+            loaded=lambda publication, checked: self._loaded_together(publication, names, checked),
+        )
+
+    def _answer(
+        self,
+        symbol: str,
+        fetch: Callable[[], Read | Missing],
+        present: Callable[[Read], Answer],
+        loaded: Callable[[Publication, datetime | None], Answer],
+    ) -> Answer:
+        """From the cache if it has an answer, else from the database, filling the cache where it can be reached."""
+        found = self._tried(fetch, symbol)
+        if found is not None and not isinstance(found, Missing):
+            return present(found)
+        publication = self._load(symbol, lost=found is not None and found.lost)
+        if found is not None and self._overtaken(publication):
+            again = self._tried(fetch, symbol)
+            if again is not None and not isinstance(again, Missing):
+                return present(again)
+        return loaded(publication, None if found is None else found.checked)
+
+    def _tried(self, fetch: Callable[[], Read | Missing], symbol: str) -> Read | Missing | None:
+        """What the cache says; None when it is out of reach and there is a loader to turn to."""
         try:
-            found = self._fetcher.together(symbol, names)
-            if found.head is not None and not found.lost:
-                return self._present_together(symbol, found.head, found)
-            publication = self._load(symbol, lost=found.lost)
-            if self._overtaken(publication):
-                found = self._fetcher.together(symbol, names)
-                if found.head is not None and not found.lost:
-                    return self._present_together(symbol, found.head, found)
-            checked = found.checked
+            return fetch()
         except StoreUnavailable as exc:
-            publication, checked = self._load_instead(symbol, exc), None
-        return self._loaded_together(publication, names, checked)
+            if self._loader is None:
+                raise
+            log.warning("%s is read from the database: %s", symbol, exc)
+            return None
+
+    def _load(self, symbol: str, *, lost: bool) -> Publication:
+        where = f"namespace {self._keys.namespace!r}"
+        if self._loader is None and lost:
+            raise StoreUnavailable(f"a key of {symbol} was lost from {where}; the next sweep writes it again")
+        publication = None if self._loader is None else self._loader.load(symbol)
+        if publication is None:
+            raise UnknownSymbol(
+                f"nothing was ever published for {symbol} in {where}; ingest its rows, then run `warmbars run`"
+            )
+        return publication
+
+    def _overtaken(self, publication: Publication) -> bool:
+        """Fill the cache; whether it turned out to have something newer by now."""
+        log.info("%s was missing from the cache and is filled from the database", publication.symbol)
+        try:
+            (outcome,) = self._publisher.send([publication])
+        except PipelineError as exc:  # the reader has its answer, and may not be allowed to write
+            log.warning("%s could not be filled: %s", publication.symbol, exc)
+            return False
+        return outcome.status == "refused"
 
     def _present(self, symbol: str, name: str, found: Found) -> Frame:
-        """A value from the cache. Where head still lists this content, the value is as good as head's as-of."""
+        """A value from the cache. While head lists this very content, it is as good as head's as-of."""
+        stored, heading = found.stored, found.heading
         stale = self._freshness.stale(symbol, name, found.checked)
-        if found.stored is None:
-            assert found.version is not None
-            assert found.as_of is not None
-            return Cached(_nothing(name), found.as_of, found.version, "", stale, "cache")
-        unchanged = found.listed is not None and found.listed.etag == found.stored.body.etag
-        as_of = found.as_of if unchanged and found.as_of is not None else found.stored.as_of
-        return self._valued(symbol, name, found.stored, as_of, stale=stale)
-
-    def _present_together(self, symbol: str, head: Head, found: Together) -> Snapshot:
-        values: dict[str, Frame] = {}
-        for name, stored in found.stored.items():
-            stale = self._freshness.stale(symbol, name, found.checked)
-            if stored is None:
-                values[name] = Cached(_nothing(name), head.as_of, head.version, "", stale, "cache")
-            else:
-                values[name] = self._valued(symbol, name, stored, head.as_of, stale=stale)
-        return Snapshot(symbol, head.version, head.as_of, values)
-
-    def _valued(self, symbol: str, name: str, stored: Stored, as_of: datetime, *, stale: bool) -> Frame:
+        if stored is None:
+            return Cached(_nothing(name), heading.as_of, heading.version, "", stale, "cache")
+        listed = Listed(stored.version, stored.body.etag) == heading.listed
+        as_of = heading.as_of if listed else stored.as_of
         frame = self._decoded(symbol, name, stored.body)
         return Cached(frame, as_of, stored.version, stored.body.etag, stale, "cache")
+
+    def _present_together(self, symbol: str, found: Together) -> Snapshot:
+        head = found.head
+        values = {
+            name: self._present(
+                symbol,
+                name,
+                Found(stored, Heading(head.version, head.as_of, head.listed.get(name)), found.checked),
+            )
+            for name, stored in found.stored.items()
+        }
+        return Snapshot(symbol, head.version, head.as_of, values)
+
+    def _loaded(self, publication: Publication, name: str, checked: datetime | None) -> Frame:
+        """A value from the database; where the last check is unknown, its as-of stands for it."""
+        symbol, body = publication.symbol, publication.bodies.get(name)
+        frame = _nothing(name) if body is None else self._decoded(symbol, name, body)
+        etag = "" if body is None else body.etag
+        stale = self._freshness.stale(symbol, name, checked or publication.as_of)
+        version = Version(publication.epoch, publication.version)
+        return Cached(frame, publication.as_of, version, etag, stale, "database")
+
+    def _loaded_together(self, publication: Publication, names: Sequence[str], checked: datetime | None) -> Snapshot:
+        values = {name: self._loaded(publication, name, checked) for name in names or publication.bodies}
+        version = Version(publication.epoch, publication.version)
+        return Snapshot(publication.symbol, version, publication.as_of, values)
+
+    def _decoded(self, symbol: str, name: str, body: Body) -> pl.DataFrame:
+        try:
+            return decode_body(body)
+        except CorruptEntry as exc:
+            raise corrupt(self._keys.of(symbol, name), str(exc)) from exc
+
+
+def _nothing(name: str) -> pl.DataFrame:
+    """What a key without a body stands for: no rows."""
+    family, _, interval = name.partition(":")
+    if family != "bars":
+        return pl.DataFrame()
+    dated = {"session": BARS["session"]} if interval == "1d" else {}
+    return pl.DataFrame(schema={"timestamp": BARS["timestamp"], **dated, **{c: BARS[c] for c in OHLCV}})

@@ -1,4 +1,4 @@
-"""Finds what the cache should have and has not: lower or missing heads, lost bodies, a server that started anew."""
+"""Finds what the cache should have and has not: lower or missing heads, lost bodies, a server started anew."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -31,7 +31,7 @@ def server_identity(client: redis.Redis) -> ServerIdentity:
 
 
 def missing_or_lower(heads: Mapping[str, tuple[int, int] | None], expected: Versions) -> list[str]:
-    """Symbols whose head is missing or older than `expected`; a newer one was published meanwhile and is right."""
+    """Symbols whose head is missing or older than `expected`; a newer one was published meanwhile."""
     return [symbol for symbol, version in expected.items() if (heads.get(symbol) or (-1, -1)) < version]
 
 

@@ -25,9 +25,9 @@ def _connection(client: redis.Redis) -> Iterator[ConnectionInterface]:
 def replies(client: redis.Redis, batches: Iterable[list[Command]]) -> Iterator[list[object]]:
     """Send batches one ahead of the answers, so that the server works on one while the next is packed.
 
-    (A redis-py pipeline packs and sends everything before the server's work is waited for: 1.3 to 1.6 times slower
-    for bodies of 8 KB.) Yields each batch's replies; an error reply is among them as a value. The caller must take
-    all of them.
+    (A redis-py pipeline packs and sends everything before the server's work is waited for: 1.3 to 1.6 times
+    slower for bodies of 8 KB.) Yields each batch's replies; an error reply is among them as a value. The
+    caller must take all of them.
     """
     with _connection(client) as connection:
         waiting = 0

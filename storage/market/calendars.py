@@ -48,7 +48,8 @@ class CalendarStore:
     def _stored(self, market: str, today: date) -> MarketHours | None:
         with self._database.transaction() as connection:
             row = connection.execute(
-                "SELECT time_zone FROM markets WHERE market = %s AND sessions_to >= %s", [market, today + _AHEAD]
+                "SELECT time_zone FROM markets WHERE market = %s AND sessions_to >= %s",
+                [market, today + _AHEAD],
             ).fetchone()
         if row is None:
             return None

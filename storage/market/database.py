@@ -195,6 +195,4 @@ def table_name(name: str) -> sql.Identifier:
 
 def values_list(rows: Sequence[Sequence[object]]) -> sql.Composed:
     """`(a, b), (c, d)`: rows of literals for a VALUES list."""
-    return sql.SQL(", ").join(
-        sql.SQL("({})").format(sql.SQL(", ").join(map(_literal, row))) for row in rows
-    )
+    return sql.SQL(", ").join(sql.SQL("({})").format(sql.SQL(", ").join(map(_literal, row))) for row in rows)

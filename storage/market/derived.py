@@ -22,25 +22,25 @@ from transforms.schema import MARKET_SYMBOL, UTC_US
 
 WINDOWS = pl.Schema(
     {
-        "id": pl.Int64,
-        "symbol": pl.String,
-        "dataset": pl.String,
+        "id": pl.Int64(),
+        "symbol": pl.String(),
+        "dataset": pl.String(),
         "starts_at": UTC_US,
         "ends_at": UTC_US,
-        "rows": pl.Int64,
+        "rows": pl.Int64(),
     }
 )
 """Claimed dirty windows."""
 
 LEFTOVER = pl.Schema(
-    {"symbol": pl.String, "dataset": pl.String, "starts_at": UTC_US, "ends_at": UTC_US, "due_at": UTC_US}
+    {"symbol": pl.String(), "dataset": pl.String(), "starts_at": UTC_US, "ends_at": UTC_US, "due_at": UTC_US}
 )
 """Windows that stay dirty until they are due."""
 
 _ARRAYS: dict[type, str] = {Text: "text", DateTime: "timestamptz", Date: "date", Integer: "integer"}
 _NOWHERE = ("", datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC))
 
-SPANS = pl.Schema({"symbol": pl.String, "lo": UTC_US, "hi": UTC_US})
+SPANS = pl.Schema({"symbol": pl.String(), "lo": UTC_US, "hi": UTC_US})
 """Stretches of symbols' rows, half-open."""
 
 
@@ -93,12 +93,14 @@ class Claim:
         self._connection.execute("DELETE FROM dirty_windows WHERE id = ANY(%s)", [ids])
         columns = ("symbol", "dataset", "starts_at", "ends_at", "due_at")
         rows = leftover.select(
-            *columns, pl.lit(0, dtype=pl.Int64).alias("rows"), pl.lit(self._run_id, dtype=pl.Int64).alias("run_id")
+            *columns,
+            pl.lit(0, dtype=pl.Int64).alias("rows"),
+            pl.lit(self._run_id, dtype=pl.Int64).alias("run_id"),
         )
         copy_in(self._connection, table_name("dirty_windows"), rows)
 
     def finish_market(self, as_of: datetime) -> None:
-        """Consume the market's own windows: what it publishes is read from the symbols' rows, so there is no more to do."""
+        """Consume the market's own windows: what it publishes is made of the symbols' rows as they are."""
         self.finish(pl.DataFrame(schema=LEFTOVER))
         self.publish([MARKET_SYMBOL], as_of)
 
@@ -158,7 +160,7 @@ class DerivedStore:
             claimed = try_derived(connection, symbols)
             rows = connection.execute(
                 "SELECT id, symbol, dataset, starts_at, ends_at, rows FROM ("
-                "  SELECT *, sum(rows) OVER (ORDER BY symbol COLLATE \"C\", starts_at, id) - rows AS before"
+                '  SELECT *, sum(rows) OVER (ORDER BY symbol COLLATE "C", starts_at, id) - rows AS before'
                 "  FROM dirty_windows WHERE symbol = ANY(%s) AND due_at <= %s) AS due"
                 " WHERE before < %s ORDER BY id",
                 [claimed, as_of, max_rows],

@@ -105,7 +105,7 @@ def merge(connection: Connection, target: Target, stamped: pl.DataFrame, window:
     copy_in(connection, _INCOMING, stamped)
     connection.execute(sql.SQL("ANALYZE {}").format(_INCOMING))
     rows = connection.execute(_merge_statement(target, window)).fetchall()
-    schema = {"symbol": pl.String, "first": UTC_US, "last": UTC_US, **dict.fromkeys(_COUNTS, pl.Int64)}
+    schema = {"symbol": pl.String(), "first": UTC_US, "last": UTC_US, **dict.fromkeys(_COUNTS, pl.Int64())}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 

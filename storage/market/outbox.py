@@ -1,4 +1,4 @@
-"""What the publisher sends: which symbols have a newer version than the cache was given, and their rows at one moment.
+"""What the publisher sends: the symbols with a newer version than the cache was given, and their rows at one moment.
 
 Prices and indicators leave here split-adjusted (adjusted = raw x factor of the row's session).
 """
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import polars as pl
 from psycopg import sql
@@ -24,6 +25,14 @@ class Version:
     version: int
     as_of: datetime
     run_id: int
+
+
+class Sent(NamedTuple):
+    """A version that the cache was given."""
+
+    symbol: str
+    epoch: int
+    version: int
 
 
 class SymbolRows:
@@ -55,7 +64,8 @@ class SymbolRows:
             newest,
             statement("r.timestamp, r.session, {prices}, r.volume * coalesce(f.volume, 1) AS volume", prices=prices),
             sql.SQL(
-                " LEFT JOIN adjustment_factors f ON f.symbol = r.symbol AND r.session >= f.from_date AND r.session < f.to_date"
+                " LEFT JOIN adjustment_factors f"
+                " ON f.symbol = r.symbol AND r.session >= f.from_date AND r.session < f.to_date"
             ),
         )
 
@@ -104,7 +114,7 @@ class SymbolRows:
     ) -> pl.DataFrame:
         return self._snapshot.frame(
             statement(
-                "SELECT r.symbol, {columns} FROM unnest({symbols}) AS s (symbol), LATERAL (SELECT * FROM {table} t"
+                "SELECT r.symbol, {columns} FROM unnest({symbols}::text[]) AS s (symbol), LATERAL (SELECT * FROM {table} t"
                 ' WHERE t.symbol = s.symbol COLLATE "C" ORDER BY t.timestamp DESC LIMIT {newest}) AS r{join}'
                 " ORDER BY r.symbol, r.timestamp",
                 columns=columns,
@@ -159,7 +169,7 @@ class Outbox:
         with self._database.snapshot() as snapshot:
             yield SymbolRows(snapshot, symbols)
 
-    def sent(self, versions: Sequence[Version]) -> None:
+    def sent(self, versions: Sequence[Sent]) -> None:
         """Record that the cache has these versions (or newer ones).
 
         A row that a refresh holds is passed over: that refresh draws a newer version, which will be sent anyway.

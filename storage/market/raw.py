@@ -20,6 +20,7 @@ from transforms.schema import UTC_US, Dataset
 _GAP = timedelta(days=4)
 """Changed days closer than this (a long weekend) share one dirty window."""
 
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """What a write did to the raw table, in rows, and how many dirty windows it left."""
@@ -72,7 +73,9 @@ class RawStore:
         the history, and the source is recorded as covering the day.
         """
         day = pl.col("timestamp").dt.convert_time_zone(time_zone).dt.date()
-        for (_, source, local_day), part in rows.frame.group_by(["symbol", "source", day.alias("day")], maintain_order=True):
+        for (_, source, local_day), part in rows.frame.group_by(
+            ["symbol", "source", day.alias("day")], maintain_order=True
+        ):
             assert isinstance(local_day, date)
             window = Window(str(source), *_day_bounds(local_day, time_zone))
             swapped = Rows(rows.dataset, part.select(rows.frame.columns), rows.price_basis, rows.market, rows.run_id)
@@ -118,7 +121,7 @@ def _write(connection: Connection, rows: Rows, window: Window | None) -> Written
         days = all_days(target, rows.frame)
     else:
         days = merge(connection, target, stamped, window)
-    return _summed(rows, days) + Written(windows=_mark_dirty(connection, rows, days, arrived_at))
+    return _summed(rows, days) + Written(windows=_mark_dirty(connection, rows, days))
 
 
 def _now(connection: Connection) -> datetime:
@@ -142,8 +145,8 @@ def _summed(rows: Rows, days: pl.DataFrame) -> Written:
     return Written(inserted, changed, removed, unchanged=rows.frame.height - inserted - changed)
 
 
-def _mark_dirty(connection: Connection, rows: Rows, days: pl.DataFrame, arrived_at: datetime) -> int:
-    """Append a dirty window for every run of changed days; how many."""
+def _mark_dirty(connection: Connection, rows: Rows, days: pl.DataFrame) -> int:
+    """Append a dirty window for every run of changed days, due from its first row's moment on; how many."""
     windows = (
         days.sort("symbol", "first")
         .with_columns(
@@ -160,7 +163,7 @@ def _mark_dirty(connection: Connection, rows: Rows, days: pl.DataFrame, arrived_
             pl.lit(rows.dataset).alias("dataset"),
             "starts_at",
             "ends_at",
-            pl.lit(arrived_at, dtype=UTC_US).alias("due_at"),
+            pl.col("starts_at").alias("due_at"),
             "rows",
             pl.lit(rows.run_id, dtype=pl.Int64).alias("run_id"),
         )

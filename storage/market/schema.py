@@ -28,7 +28,7 @@ def migrate(owner_url: str, revision: str = "head") -> tuple[str | None, str | N
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         connection.execute(text(f"SET search_path = {SCHEMA}"))
         before = _revision(connection)
-        config = _config(connection)
+        config = alembic_config(connection)
         _refuse_newer(config, before)
         if revision == "base":
             command.downgrade(config, revision)
@@ -38,7 +38,8 @@ def migrate(owner_url: str, revision: str = "head") -> tuple[str | None, str | N
         return before, _revision(connection)
 
 
-def _config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Where the migrations are, without a file of Alembic's own."""
     config = Config()
     config.set_main_option("script_location", "storage:migrations")
     config.attributes["connection"] = connection

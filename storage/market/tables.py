@@ -1,4 +1,4 @@
-"""The tables of the market store, in SQLAlchemy Core: the one description that statements and migrations are checked by.
+"""The tables of the market store, in SQLAlchemy Core: what statements and migrations are checked by.
 
 Symbols sort as bytes (`COLLATE "C"`), as Polars sorts them. Floats are double precision, instants `timestamptz`.
 """
@@ -47,9 +47,7 @@ def _text(name: str, *, nullable: bool = False, default: str | None = None) -> C
 
 
 def _instant(name: str, *, nullable: bool = False, now: bool = False) -> Column[Any]:
-    return Column(
-        name, DateTime(timezone=True), nullable=nullable, server_default=text("now()") if now else None
-    )
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=text("now()") if now else None)
 
 
 def _number(name: str, *, nullable: bool = False) -> Column[float]:

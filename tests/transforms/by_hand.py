@@ -1,4 +1,4 @@
-"""The session rules once more, in plain Python over lists of buckets: what the transforms are compared with."""
+"""The session rules once more, in plain Python over lists of buckets, to compare the transforms with."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -34,7 +34,11 @@ def buckets_of(case: str, interval: Interval, rules: BucketRules) -> list[Bucket
             found.append(Bucket(row["session"], stretches[0][0], stretches[-1][1]))
             continue
         for start, end in stretches:
-            edges = [start, *(m for m in _grid(start, end, interval, rules, row, zone) if start < m < end), end]
+            edges = [
+                start,
+                *(m for m in _grid(start, end, interval, rules, row, zone) if start < m < end),
+                end,
+            ]
             found += [Bucket(row["session"], a, b) for a, b in zip(edges, edges[1:], strict=False)]
     return found
 
@@ -50,7 +54,12 @@ def _stretches(row: dict[str, Any], rules: BucketRules) -> Iterator[tuple[dateti
 
 
 def _grid(
-    start: datetime, end: datetime, interval: Interval, rules: BucketRules, row: dict[str, Any], zone: ZoneInfo
+    start: datetime,
+    end: datetime,
+    interval: Interval,
+    rules: BucketRules,
+    row: dict[str, Any],
+    zone: ZoneInfo,
 ) -> Iterator[datetime]:
     """The minutes of the stretch at which a bucket starts."""
     length = MINUTES[interval]

@@ -13,6 +13,7 @@ from transforms.errors import UnknownMarket
 from transforms.schema import INTERVALS, SESSIONS, Interval
 from transforms.sessions import (
     BucketRules,
+    _midnight,
     bucket_end,
     bucket_label,
     calendar_sessions,
@@ -137,15 +138,19 @@ def test_sessions_have_their_schema_and_lie_in_order_inside_their_days() -> None
         assert (sessions["open"].shift(-1) >= sessions["close"]).all()
 
 
-def test_the_day_of_the_clock_change_is_an_hour_shorter() -> None:
-    crypto_free = calendar_sessions("XNYS", date(2024, 3, 8), date(2024, 3, 8))
-    assert (crypto_free["day_end"] - crypto_free["day_start"]).item() == timedelta(hours=24)
-    tel_aviv_like = calendar_sessions("XBUE", date(2008, 10, 17), date(2008, 10, 20))  # clocks jump over midnight
-    assert tel_aviv_like.null_count().select("day_start", "day_end").row(0) == (0, 0)
+def test_a_day_lasts_from_one_local_midnight_to_the_next() -> None:
+    friday = calendar_sessions("XNYS", date(2024, 11, 29), date(2024, 11, 29))
+    assert friday.select("day_start", "day_end").row(0) == (at("2024-11-29T05:00"), at("2024-11-30T05:00"))
+
+
+def test_where_clocks_jump_over_midnight_the_day_begins_when_they_have() -> None:
+    days = pl.select(pl.lit(date(2018, 11, 4)).cast(pl.Datetime("us")).alias("day"))
+    assert days.select(_midnight(pl.col("day"), "America/Sao_Paulo")).item() == at("2018-11-04T03:00")
 
 
 def test_a_calendar_that_begins_later_starts_where_it_begins() -> None:
     assert calendar_sessions("XTKS", date(1990, 1, 1), date(1997, 1, 10))["session"][0] == date(1997, 1, 6)
+    assert calendar_sessions("XBOM", date(2026, 12, 1), date(2028, 1, 1))["session"][-1] <= date(2026, 12, 31)
 
 
 def test_an_unknown_market_names_its_neighbours() -> None:

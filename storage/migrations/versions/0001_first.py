@@ -4,6 +4,8 @@ from pathlib import Path
 
 from alembic import op
 
+from transforms.errors import ConfigurationError
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -17,7 +19,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     raw = ("stock_data", "stock_ticks", "sentiment_data", "corporate_actions")
     if any(op.get_bind().exec_driver_sql(f"SELECT 1 FROM warmbars.{table} LIMIT 1").first() for table in raw):
-        raise RuntimeError("the database holds raw rows: going back would delete them; drop the schema by hand if meant")
+        raise ConfigurationError(
+            "the database holds raw rows: going back would delete them; drop the schema by hand if meant"
+        )
     tables = op.get_bind().exec_driver_sql(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'warmbars' AND tablename <> 'alembic_version'"
     )

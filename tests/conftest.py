@@ -1,0 +1,57 @@
+"""Real servers for the tests: one embedded pair a session, emptied before each test that uses it."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from flows.wiring import Addresses, Deps, initialise, wire
+from storage.embedded import Servers, embedded
+from storage.market.tables import metadata
+from storage.settings import Settings
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real market data and of reference values, which are no part of the project."""
+    place = Path(os.environ.get("WARMBARS_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (place / "data").is_dir():
+        pytest.skip(f"needs the shared market data; there is none in {place} (set WARMBARS_SHARED)")
+    return place
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """An embedded PostgreSQL and Valkey, with the schema in place."""
+    home = tmp_path_factory.mktemp("servers") / "home"
+    with embedded(home) as pair:
+        settings = Settings(home=home)
+        initialise(settings, Addresses(pair.database_url, pair.owner_url, pair.redis_url))
+        yield pair
+
+
+@pytest.fixture
+def empty(servers: Servers) -> Servers:
+    """The pair with nothing in its tables."""
+    tables = ", ".join(f"{table.schema}.{table.name}" for table in metadata.sorted_tables)
+    with psycopg.connect(servers.owner_url) as connection:
+        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+    return servers
+
+
+@pytest.fixture
+def settings(empty: Servers) -> Settings:
+    """Settings for the embedded pair, with a cache namespace of their own."""
+    return Settings(home=empty.home, namespace=f"test{next(_numbers)}")
+
+
+@pytest.fixture
+def deps(settings: Settings) -> Iterator[Deps]:
+    """Everything connected, nothing stored."""
+    with wire(settings) as wired:
+        yield wired

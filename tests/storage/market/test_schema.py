@@ -1,0 +1,95 @@
+"""Migrations: forward, back on an empty database only, and the same as the tables the code describes."""
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from flows.wiring import Deps
+from storage.embedded import Servers
+from storage.market import schema
+from storage.market.database import Database
+from storage.market.tables import BAR_VIEWS, SCHEMA, metadata
+from storage.settings import Settings
+from tests.storage.market.rows import bar_rows, minutes
+from transforms.errors import ConfigurationError, StoreUnavailable
+
+pytestmark = pytest.mark.postgres
+
+
+def test_the_newest_migration_is_the_one_the_code_expects() -> None:
+    scripts = ScriptDirectory.from_config(schema.alembic_config())
+    assert scripts.get_current_head() == schema.REVISION
+
+
+def test_migrations_make_what_the_tables_describe(servers: Servers) -> None:
+    engine = create_engine(servers.owner_url.replace("postgresql://", "postgresql+psycopg://", 1))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "include_schemas": True,
+                "version_table_schema": SCHEMA,
+                "compare_type": True,
+                "include_name": lambda name, kind, _: name == SCHEMA if kind == "schema" else True,
+            },
+        )
+        differences = [d for d in compare_metadata(context, metadata) if not _is_indicator_column(d)]
+        assert differences == []
+        views = connection.exec_driver_sql("SELECT viewname FROM pg_views WHERE schemaname = 'warmbars'").scalars()
+        assert set(views) == set(BAR_VIEWS)
+    engine.dispose()
+
+
+def _is_indicator_column(difference: object) -> bool:
+    """Indicator columns are a setting, not a migration."""
+    return isinstance(difference, tuple) and difference[0] == "remove_column" and "indicators_" in str(difference[2])
+
+
+def test_migrating_again_changes_nothing(servers: Servers) -> None:
+    assert schema.migrate(servers.owner_url) == (schema.REVISION, schema.REVISION)
+
+
+def test_going_back_refuses_to_delete_rows(deps: Deps, servers: Servers) -> None:
+    deps.raw.upsert(bar_rows(minutes(1)))
+    with pytest.raises(ConfigurationError, match="holds raw rows"):
+        schema.migrate(servers.owner_url, "base")
+    assert schema.is_current(deps.database)
+
+
+def test_an_empty_database_goes_back_and_forth(empty: Servers, settings: Settings) -> None:
+    assert schema.migrate(empty.owner_url, "base") == (schema.REVISION, None)
+    with Database(empty.database_url, settings) as database:
+        assert not schema.is_current(database)
+        assert schema.migrate(empty.owner_url) == (None, schema.REVISION)
+        assert schema.is_current(database)
+
+
+def test_a_newer_schema_is_refused(empty: Servers) -> None:
+    with psycopg.connect(empty.owner_url) as connection:
+        connection.execute("UPDATE warmbars.alembic_version SET version_num = '9999'")
+    try:
+        with pytest.raises(ConfigurationError, match="upgrade warmbars"):
+            schema.migrate(empty.owner_url)
+    finally:
+        with psycopg.connect(empty.owner_url) as connection:
+            connection.execute("UPDATE warmbars.alembic_version SET version_num = %s", [schema.REVISION])
+
+
+def test_a_database_found_elsewhere_gets_a_higher_epoch(deps: Deps, servers: Servers) -> None:
+    store_id, epoch = schema.ensure_identity(deps.database)
+    assert schema.ensure_identity(deps.database) == (store_id, epoch)
+    with psycopg.connect(servers.owner_url) as connection:
+        connection.execute("UPDATE warmbars.store_meta SET database_identity = 'restored from elsewhere'")
+    same, higher = schema.ensure_identity(deps.database)
+    assert same == store_id
+    assert higher > epoch
+
+
+def test_a_server_that_is_not_there_is_said_so(settings: Settings) -> None:
+    nobody = "postgresql://nobody@127.0.0.1:1/none"
+    quick = settings.model_copy(update={"connect_timeout_seconds": 1})
+    with Database(nobody, quick) as database, pytest.raises(StoreUnavailable), database.transaction():
+        pass

@@ -1,0 +1,264 @@
+"""Indicators against the same definitions written as plain loops, and the promises the catalogue makes."""
+
+import math
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from statistics import fmean
+
+import polars as pl
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from tests.strategies import SYMBOLS, price_series
+from transforms.catalogue import CATALOGUE, RestOfSession, State, Window, compute, resolve
+from transforms.schema import BARS
+
+Values = list[float | None]
+NAMES = ("sma_3", "ema_4", "rsi_3", "macd_2_4_3", "bollinger_4_2", "atr_3", "vwap", "obv")
+EVERY = [*NAMES, *CATALOGUE]
+
+
+def computed(bars: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    return compute(bars.lazy(), names).collect()
+
+
+def series(closes: list[float], volumes: list[float] | None = None) -> pl.DataFrame:
+    """Daily bars of one symbol, high and low half a unit away from the close."""
+    start = datetime(2024, 1, 1, 14, 30, tzinfo=UTC)
+    rows = [
+        ("A", start + timedelta(days=n), date(2024, 1, 1) + timedelta(days=n), c, c + 0.5, c - 0.5, c, v)
+        for n, (c, v) in enumerate(zip(closes, volumes or [1.0] * len(closes), strict=True))
+    ]
+    return pl.DataFrame(rows, schema=BARS, orient="row")
+
+
+def loop_sma(x: list[float], n: int) -> Values:
+    return [None if t < n - 1 else fmean(x[t - n + 1 : t + 1]) for t in range(len(x))]
+
+
+def loop_recursion(x: list[float], n: int, alpha: float) -> Values:
+    y: Values = [None] * min(n - 1, len(x))
+    for t in range(n - 1, len(x)):
+        before = y[-1] if t >= n else None
+        y.append(fmean(x[:n]) if before is None else before + alpha * (x[t] - before))
+    return y
+
+
+def loop_ema(x: list[float], n: int) -> Values:
+    return loop_recursion(x, n, 2 / (n + 1))
+
+
+def loop_wilder(x: list[float], n: int) -> Values:
+    return loop_recursion(x, n, 1 / n)
+
+
+def loop_rsi(x: list[float], n: int) -> Values:
+    changes = [b - a for a, b in zip(x, x[1:], strict=False)]
+    gains = loop_wilder([max(c, 0) for c in changes], n)
+    losses = loop_wilder([max(-c, 0) for c in changes], n)
+    pairs = [
+        None if g is None or l is None else 50.0 if g + l == 0 else 100 - 100 / (1 + g / l) if l else 100.0
+        for g, l in zip(gains, losses, strict=True)
+    ]
+    return [None, *pairs] if x else []
+
+
+def loop_macd(x: list[float], fast: int, slow: int, signal: int) -> tuple[Values, Values]:
+    averages = zip(loop_ema(x, fast), loop_ema(x, slow), strict=True)
+    line = [None if a is None or b is None else a - b for a, b in averages]
+    known = [value for value in line if value is not None]
+    return line, [None] * (len(line) - len(known)) + loop_ema(known, signal)
+
+
+def loop_bollinger(x: list[float], n: int, width: float) -> Values:
+    middle = loop_sma(x, n)
+    spread = [
+        0.0 if m is None else math.sqrt(sum((v - m) ** 2 for v in x[t - n + 1 : t + 1]) / n)
+        for t, m in enumerate(middle)
+    ]
+    return [None if m is None else m + width * s for m, s in zip(middle, spread, strict=True)]
+
+
+def loop_atr(bars: pl.DataFrame, n: int) -> Values:
+    rows = bars.rows(named=True)
+    ranges = [max(b["high"], a["close"]) - min(b["low"], a["close"]) for a, b in zip(rows, rows[1:], strict=False)]
+    return [None, *loop_wilder(ranges, n)] if rows else []
+
+
+def loop_vwap(bars: pl.DataFrame) -> Values:
+    """One bar a session: its own typical price, or nothing where nothing traded."""
+    return [(row["high"] + row["low"] + row["close"]) / 3 if row["volume"] else None for row in bars.rows(named=True)]
+
+
+def loop_obv(bars: pl.DataFrame) -> Values:
+    total, y = 0.0, []
+    before = None
+    for row in bars.rows(named=True):
+        if before is not None:
+            total += row["volume"] * ((row["close"] > before) - (row["close"] < before))
+        before = row["close"]
+        y.append(total)
+    return list(y)
+
+
+def close_to(found: pl.Series, expected: Values) -> None:
+    assert found.to_list() == pytest.approx(expected, rel=1e-12, abs=1e-11)
+
+
+@given(price_series())
+def test_every_indicator_is_its_definition_symbol_by_symbol(bars: pl.DataFrame) -> None:
+    frame = computed(bars, [*NAMES])
+    for symbol in SYMBOLS:
+        mine, found = bars.filter(symbol=symbol), frame.filter(symbol=symbol)
+        x = mine["close"].to_list()
+        line, signal = loop_macd(x, 2, 4, 3)
+        close_to(found["sma_3"], loop_sma(x, 3))
+        close_to(found["ema_4"], loop_ema(x, 4))
+        close_to(found["rsi_3"], loop_rsi(x, 3))
+        close_to(found["macd_2_4_3"], line)
+        close_to(found["macd_2_4_3_signal"], signal)
+        close_to(found["bollinger_4_2_upper"], loop_bollinger(x, 4, 2))
+        close_to(found["bollinger_4_2_lower"], loop_bollinger(x, 4, -2))
+        close_to(found["atr_3"], loop_atr(mine, 3))
+        close_to(found["vwap"], loop_vwap(mine))
+        close_to(found["obv"], loop_obv(mine))
+
+
+@given(price_series())
+def test_many_symbols_at_once_equal_one_by_one(bars: pl.DataFrame) -> None:
+    alone = [computed(bars.filter(symbol=symbol), EVERY) for symbol in SYMBOLS]
+    assert_frame_equal(computed(bars, EVERY), pl.concat(alone))
+
+
+@given(price_series())
+def test_both_engines_agree(bars: pl.DataFrame) -> None:
+    lazy = compute(bars.lazy(), EVERY)
+    assert_frame_equal(lazy.collect(engine="streaming"), lazy.collect(engine="in-memory"))
+
+
+@given(price_series(), st.integers(1, 40))
+def test_later_rows_change_no_earlier_value(bars: pl.DataFrame, known: int) -> None:
+    before = bars.group_by("symbol", maintain_order=True).head(known)
+    after = computed(bars, EVERY).group_by("symbol", maintain_order=True).head(known)
+    assert_frame_equal(computed(before, EVERY), after, check_exact=False, rel_tol=1e-13, abs_tol=1e-13)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_lookback_is_the_number_of_rows_until_nothing_is_null(name: str) -> None:
+    frame = computed(series([100.0 + n % 7 for n in range(260)]), [name]).drop("symbol", "timestamp", "session")
+    nulls = frame.select(pl.any_horizontal(pl.all().is_null())).to_series()
+    lookback = resolve(name).lookback
+    assert nulls[:lookback].all()
+    assert not nulls[lookback:].any()
+
+
+@pytest.mark.parametrize("name", EVERY)
+@given(st.integers(0, 259), st.sampled_from(["close", "volume", "high"]))
+def test_a_change_reaches_as_far_as_declared(name: str, row: int, column: str) -> None:
+    indicator = resolve(name)
+    bars = series([100.0 + (n * n) % 11 for n in range(260)])
+    other = bars.with_columns(pl.when(pl.int_range(pl.len()) == row).then(pl.col(column) + 3).otherwise(column))
+    before, after = computed(bars, [name]), computed(other, [name])
+    moved = before.select(
+        pl.any_horizontal(
+            before[c.name].ne_missing(after[c.name]) & ((before[c.name] - after[c.name]).abs() > 1e-9).fill_null(True)
+            for c in indicator.columns
+        )
+    ).to_series()
+    reached = moved.arg_true().to_list()
+    if column not in indicator.inputs:
+        assert reached == []
+    if isinstance(indicator.reach, Window):
+        assert all(row <= n < row + indicator.reach.rows for n in reached)
+    if isinstance(indicator.reach, RestOfSession):
+        assert reached in ([], [row])  # one bar a session here
+    assert all(n >= row for n in reached)
+
+
+RESUME: dict[str, Callable[[dict[str, float], dict[str, float], dict[str, float]], dict[str, float]]] = {
+    "ema_12": lambda state, _, bar: {"ema_12": state["ema_12"] + 2 / 13 * (bar["close"] - state["ema_12"])},
+    "rsi_14": lambda state, last, bar: {
+        "rsi_14_gain": (state["rsi_14_gain"] * 13 + max(bar["close"] - last["close"], 0)) / 14,
+        "rsi_14_loss": (state["rsi_14_loss"] * 13 + max(last["close"] - bar["close"], 0)) / 14,
+    },
+    "macd": lambda state, _, bar: {
+        "macd_fast": (fast := state["macd_fast"] + 2 / 13 * (bar["close"] - state["macd_fast"])),
+        "macd_slow": (slow := state["macd_slow"] + 2 / 27 * (bar["close"] - state["macd_slow"])),
+        "macd_signal": state["macd_signal"] + 2 / 10 * (fast - slow - state["macd_signal"]),
+    },
+    "atr_14": lambda state, last, bar: {
+        "atr_14": (state["atr_14"] * 13 + max(bar["high"], last["close"]) - min(bar["low"], last["close"])) / 14
+    },
+    "obv": lambda state, last, bar: {
+        "obv": state["obv"]
+        + math.copysign(bar["volume"], bar["close"] - last["close"]) * (bar["close"] != last["close"])
+    },
+}
+
+
+@pytest.mark.parametrize("name", RESUME)
+@given(price_series(longest=80))
+def test_the_state_of_a_row_is_enough_to_go_on(name: str, bars: pl.DataFrame) -> None:
+    reach = resolve(name).reach
+    assert isinstance(reach, State)
+    mine = bars.filter(symbol="AA").rows(named=True)
+    states = computed(bars.filter(symbol="AA"), [name]).select(reach.columns).rows(named=True)
+    usable = [n for n in range(1, len(mine)) if None not in states[n - 1].values()]
+    for n in usable:
+        assert RESUME[name](states[n - 1], mine[n - 1], mine[n]) == pytest.approx(states[n], rel=1e-12, abs=1e-12)
+
+
+def test_every_recursion_of_the_catalogue_has_been_resumed() -> None:
+    recursive = {name for name, indicator in CATALOGUE.items() if isinstance(indicator.reach, State)}
+    assert recursive - {"ema_26"} == set(RESUME)
+
+
+def test_where_nothing_moves_rsi_is_neutral_and_bands_have_no_width() -> None:
+    frame = computed(series([13.81] * 60), ["rsi_14", "bollinger", "macd", "atr_14", "obv"])
+    last = frame.row(-1, named=True)
+    assert last["rsi_14"] == 50
+    assert last["bollinger_upper"] == last["bollinger_lower"] == pytest.approx(13.81, rel=1e-15)
+    assert (last["obv"], last["atr_14"]) == (0, pytest.approx(1))
+    assert last["macd_histogram"] == pytest.approx(0, abs=1e-14)
+
+
+def test_a_spike_leaves_no_trace_once_it_is_out_of_the_window() -> None:
+    calm = [13.81] * 40
+    frame = computed(series([*calm, 1e7, *calm]), ["sma_20", "bollinger"])
+    last = frame.row(-1, named=True)
+    assert last["sma_20"] == pytest.approx(13.81, rel=1e-9)
+    assert last["bollinger_upper"] == pytest.approx(13.81, rel=1e-9)
+
+
+def test_only_rises_are_100_and_only_falls_0() -> None:
+    rises = computed(series([float(n) for n in range(1, 40)]), ["rsi_14"])
+    falls = computed(series([float(n) for n in range(40, 1, -1)]), ["rsi_14"])
+    assert set(rises["rsi_14"][14:]) == {100.0}
+    assert set(falls["rsi_14"][14:]) == {0.0}
+
+
+def test_vwap_starts_anew_every_session_and_waits_for_the_first_volume() -> None:
+    bars = series([10.0, 20.0, 30.0, 40.0, 50.0], [0.0, 1.0, 3.0, 0.0, 2.0]).with_columns(
+        session=pl.Series([date(2024, 1, 1)] * 3 + [date(2024, 1, 2)] * 2)
+    )
+    assert computed(bars, ["vwap"])["vwap"].to_list() == [None, 20.0, 27.5, None, 50.0]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_series_shorter_than_every_window_gives_nulls(rows: int) -> None:
+    frame = computed(series([100.0, 101.0][:rows]), list(CATALOGUE))
+    assert len(frame) == rows
+    assert frame.select("sma_20", "ema_12", "rsi_14", "macd", "bollinger_upper", "atr_14").null_count().row(0) == (
+        *([rows] * 6),
+    )
+    assert set(frame.drop("symbol", "timestamp", "session").dtypes) == {pl.Float64}
+
+
+@given(price_series())
+def test_columns_of_the_bars_can_be_kept(bars: pl.DataFrame) -> None:
+    assume(len(bars))
+    kept = compute(bars.lazy(), ["obv"], keep=["close"]).collect()
+    assert kept.columns == ["symbol", "timestamp", "session", "close", "obv"]
+    assert_frame_equal(kept.select("close"), bars.select("close"))
