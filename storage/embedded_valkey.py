@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from storage.embedded_home import Home
-from storage.embedded_process import Account, Child, Place, launch, own
+from storage.embedded_process import Account, Child, Command, Place, launch, own
 
 # wb_app: every command but those that administer the server or carry its data elsewhere.
 APP_RIGHTS = "~* &* +@all -@admin -migrate -restore-asking -swapdb +role +client|list"
@@ -43,7 +43,8 @@ class Valkey:
         """Start it with its configuration on standard input, so that no path above its folder is opened."""
         self._port = port
         place = Place(self.data, self.home.log / "valkey.log", self.home.lock("valkey"), self._account)
-        return launch(self.name, [self._program, "-"], place, self.death, self._configuration().encode())
+        command = Command([self._program, "-"], stdin=self._configuration().encode())
+        return launch(self.name, command, place, self.death)
 
     def ready(self, child: Child) -> bool:
         """Whether it answers PING; before that it refuses, or says that it is loading its file."""

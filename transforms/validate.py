@@ -53,16 +53,15 @@ def validate(
     return good, pl.concat([failed, repeated]).sort("line")
 
 
-def split(
-    dataset: Dataset, frame: pl.DataFrame, failing: Mapping[str, pl.Expr]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def split(dataset: Dataset, frame: pl.DataFrame, failing: Mapping[str, pl.Expr]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows that fail no rule, and those that fail one as `REJECTED`; without failures nothing is copied."""
-    fails = frame.select(pl.any_horizontal(list(failing.values())).fill_null(value=False)).to_series()
+    flags = frame.select(expr.alias(rule) for rule, expr in failing.items())
+    fails = flags.select(pl.any_horizontal(pl.all()).fill_null(value=False)).to_series()
     if not fails.any():
         return frame, REJECTED.to_frame()
-    reason = pl.coalesce(pl.when(expr).then(pl.lit(rule)) for rule, expr in failing.items())
-    bad = frame.filter(fails)
-    return frame.filter(~fails), rejected(dataset, bad, bad.select(reason).to_series())
+    reason = pl.coalesce(pl.when(pl.col(rule)).then(pl.lit(rule)) for rule in failing)
+    reasons = flags.filter(fails).select(reason).to_series()
+    return frame.filter(~fails), rejected(dataset, frame.filter(fails), reasons)
 
 
 def rejected(dataset: Dataset, frame: pl.DataFrame, rule: pl.Series) -> pl.DataFrame:

@@ -76,9 +76,8 @@ def labelled(
         "bars",
         frame,
         {
-            "unknown_granularity": pl.col("granularity").is_null(),
             "naive_time": untold & pl.col(NAIVE),
-            "null_value": untold,
+            "null_value": untold | pl.col("granularity").is_null(),
         },
     )
     frame = frame.with_columns(_session_dates(frame, zone_of))

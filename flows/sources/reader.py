@@ -113,7 +113,10 @@ class FileReader:
             yield typed, refused
 
     def _in_chunks(self, batch_rows: int, scratch: Path) -> Iterator[Batch]:
-        """First pass: refused rows go out, the others are counted; second pass: chunks go out."""
+        """First pass: refused rows go out, the others are counted; second pass: chunks go out.
+
+        Chunks are half a batch: while one is being written, the next is put together.
+        """
         unit = "1d" if self._mode == "replace" or self._dataset == "ticks" else "1mo"
         counts: list[pl.DataFrame] = []
         refused: list[pl.DataFrame] = []
@@ -128,10 +131,10 @@ class FileReader:
         self._take(pl.concat(days))
         if any(frame.height for frame in refused):
             yield self._rejects(pl.concat(refused))
-        if unit != "1d" and largest(counts) > batch_rows:
+        if unit != "1d" and largest(counts) > batch_rows // 2:
             unit = "1d"
             counts = [counted(self._grouped(typed, unit)) for typed, _ in self._typed()]
-        for chunk in self._chunks(planned(counts, batch_rows), unit, scratch):
+        for chunk in self._chunks(planned(counts, batch_rows // 2), unit, scratch):
             yield from self._finished(chunk.drop(GROUP[1]), REJECTED.to_frame())
 
     def _chunks(self, plan: Plan, unit: str, scratch: Path) -> Iterator[pl.DataFrame]:

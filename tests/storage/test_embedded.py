@@ -23,7 +23,8 @@ from storage.embedded import Servers, down, embedded, masked, running, up
 from storage.embedded_binaries import binaries, postgres_major
 from storage.embedded_home import Home
 from storage.embedded_pg import refuse_other_major
-from storage.embedded_process import account_for
+from storage.embedded_process import Command, Place, account_for, argument, launch, own, stop
+from storage.supervisor import choose_port
 from tests.storage.servers import ROOT, User, alive, kill, processes_in, until
 from transforms.errors import ConfigurationError, ServerFailed
 
@@ -31,15 +32,22 @@ pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 DATA = f"pg{postgres_major()}"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    yield
-    until(lambda: not processes_in(tmp_path_factory.getbasetemp()))
+@pytest.fixture(scope="module", autouse=True)
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where all of this module happens, and nothing is left running."""
+    path = tmp_path_factory.mktemp("embedded")
+    yield path
+    until(lambda: not processes_in(path))
+
+
+@pytest.fixture
+def tmp_path(base: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=base))
 
 
 @pytest.fixture(scope="module")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shared") / "deep" / "home"
+def shared_home(base: Path) -> Path:
+    return base / "shared" / "deep" / "home"
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +67,9 @@ def table(pair: Servers) -> str:
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(base: Path) -> Path:
     """A data directory whose pair was started once and stopped."""
-    home = tmp_path_factory.mktemp("template") / "home"
+    home = base / "template"
     with embedded(home):
         pass
     end(home)
@@ -217,6 +225,23 @@ class TestFailure:
         shutil.rmtree(home / "valkey")
         with embedded(home) as servers:
             assert rows(servers) == 2
+
+    def test_a_server_somebody_started_by_hand_is_left_alone(self, home: Path, tmp_path: Path) -> None:
+        """Two servers on the same data would ruin it, whatever the pid file says."""
+        data, account = home / DATA, account_for(home / DATA)
+        own(data, account)
+        program = binaries(account).postgres / "postgres"
+        where = str(argument(data, account))
+        command = Command([program, "-D", where, "-p", str(choose_port()), "-c", "unix_socket_directories="])
+        place = Place(data, tmp_path / "log", tmp_path / "lock", account)
+        theirs = launch("theirs", command, place, signal.SIGINT)
+        until(lambda: "ready to accept connections" in theirs.said())
+        with pytest.raises(ServerFailed, match="Is another postmaster"):
+            embedded(home).__enter__()
+        assert theirs.returncode() is None
+        stop(theirs, [(signal.SIGINT, 20.0)])
+        with embedded(home) as servers:
+            assert rows(servers) == 1
 
     def test_a_supervisor_that_cannot_start_shows_its_own_log(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -375,8 +400,8 @@ class TestSafety:
         assert (shared_home / "secrets.json").stat().st_uid == os.geteuid()
         assert {mode(f"log/{path.name}") for path in (shared_home / "log").iterdir()} == {0o600}
 
-    def test_parents_keep_their_mode(self, pair: Servers, tmp_path_factory: pytest.TempPathFactory) -> None:
-        assert stat.S_IMODE(tmp_path_factory.getbasetemp().stat().st_mode) == 0o700
+    def test_parents_keep_their_mode(self, pair: Servers, base: Path) -> None:
+        assert stat.S_IMODE(base.stat().st_mode) == 0o700
 
     def test_no_password_on_a_command_line_in_a_log_or_in_the_environment(
         self, pair: Servers, shared_home: Path
@@ -518,6 +543,14 @@ class TestKilled:
                 assert not set(pids(first)) & set(pids(second))
                 assert not any(alive(pid) for pid in pids(first))
 
+    def test_servers_whose_supervisor_was_killed_stop_in_order(self, home: Path) -> None:
+        servers = up(home)
+        kill(servers.supervisor_pid)
+        until(lambda: not processes_in(home))
+        assert "database system is shut down" in (home / "log" / "postgres.log").read_text()
+        assert "ready to exit, bye bye" in (home / "log" / "valkey.log").read_text()
+        assert running(home) is None
+
     @pytest.mark.parametrize("victim", ["postgres", "redis"])
     def test_a_killed_server_is_started_again(self, home: Path, victim: str) -> None:
         with embedded(home) as before:
@@ -587,9 +620,10 @@ class TestKilled:
             embedded_process.LINUX = False
             here = Path(sys.argv[1])
             place = embedded_process.Place(here, here / "log", here / "lock", None)
-            first = embedded_process.launch("sleep", ["sleep", "1000"], place, signal.SIGTERM)
+            sleep = embedded_process.Command(["sleep", "1000"])
+            first = embedded_process.launch("sleep", sleep, place, signal.SIGTERM)
             embedded_process.stop(first, [(signal.SIGTERM, 5.0)])
-            second = embedded_process.launch("sleep", ["sleep", "1000"], place, signal.SIGTERM)
+            second = embedded_process.launch("sleep", sleep, place, signal.SIGTERM)
             print(second.pid, flush=True)
             time.sleep(1000)
         """

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from polars.testing import assert_frame_equal
+from polars.testing import assert_frame_equal, assert_series_equal
 
 from tests.strategies import SYMBOLS, price_series
 from transforms.catalogue import CATALOGUE, RestOfSession, State, Window, compute, resolve
@@ -59,8 +59,8 @@ def loop_rsi(x: list[float], n: int) -> Values:
     gains = loop_wilder([max(c, 0) for c in changes], n)
     losses = loop_wilder([max(-c, 0) for c in changes], n)
     pairs = [
-        None if g is None or l is None else 50.0 if g + l == 0 else 100 - 100 / (1 + g / l) if l else 100.0
-        for g, l in zip(gains, losses, strict=True)
+        None if up is None or down is None else (100 - 100 / (1 + up / down) if down else 100.0 if up else 50.0)
+        for up, down in zip(gains, losses, strict=True)
     ]
     return [None, *pairs] if x else []
 
@@ -104,7 +104,8 @@ def loop_obv(bars: pl.DataFrame) -> Values:
 
 
 def close_to(found: pl.Series, expected: Values) -> None:
-    assert found.to_list() == pytest.approx(expected, rel=1e-12, abs=1e-11)
+    wanted = pl.Series(found.name, expected, dtype=pl.Float64)
+    assert_series_equal(found, wanted, check_exact=False, rel_tol=1e-12, abs_tol=1e-11)
 
 
 @given(price_series())

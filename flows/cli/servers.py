@@ -1,0 +1,116 @@
+"""`up`, `down`, `init`: the servers behind everything else."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from flows.cli.app import SERVERS, AsJson, app, example
+from flows.cli.console import out, print_json, warn, working
+from transforms.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from storage.embedded import Servers
+
+_URLS = {
+    "database_url": "PostgreSQL, to read and write",
+    "reader_url": "PostgreSQL, to read",
+    "owner_url": "PostgreSQL, to migrate",
+    "redis_url": "Valkey, to read and write",
+    "redis_reader_url": "Valkey, to read",
+}
+
+
+@app.command(rich_help_panel=SERVERS, epilog=example("warmbars up", "warmbars up --show-passwords --json"))
+def up(
+    show_passwords: Annotated[
+        bool, typer.Option("--show-passwords", help="Print the URLs whole, passwords and all.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start the embedded PostgreSQL and Valkey, and keep them until [bold]down[/].
+
+    Other commands start and stop them as they need; after [bold]up[/] your own programs can use them too.
+    """
+    from storage import embedded
+    from storage.settings import load_settings
+
+    settings = load_settings()
+    if settings.database_url and settings.redis_url:
+        raise ConfigurationError("both servers are your own (database_url, redis_url); there is nothing to start")
+    with working("starting the servers") as say:
+        servers = embedded.up(settings.home, report=say)
+    shown = _urls(servers, whole=show_passwords)
+    if as_json:
+        print_json({**shown, "home": str(servers.home), "pids": _pids(servers)})
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, what in _URLS.items():
+        table.add_row(what, f"[cyan]{shown[name]}[/]")
+    out().print(table, soft_wrap=True)
+    if not show_passwords:
+        out().print(
+            f"Passwords: {servers.home / 'secrets.json'}, or warmbars up --show-passwords", style="dim", soft_wrap=True
+        )
+    out().print("Running until: warmbars down", style="dim")
+
+
+def _urls(servers: "Servers", *, whole: bool) -> dict[str, str]:
+    from storage.embedded import masked
+
+    values: dict[str, Any] = asdict(servers)
+    return {name: str(values[name]) if whole else masked(str(values[name])) for name in _URLS}
+
+
+def _pids(servers: "Servers") -> dict[str, int]:
+    return {
+        "supervisor": servers.supervisor_pid,
+        "postgres": servers.postgres_pid,
+        "valkey": servers.redis_pid,
+    }
+
+
+@app.command(rich_help_panel=SERVERS, epilog=example("warmbars down"))
+def down(as_json: AsJson = False) -> None:
+    """Stop what [bold]up[/] started. Data stays; whoever still uses the servers keeps them (exit code 1)."""
+    from storage import embedded
+    from storage.settings import load_settings
+
+    settings = load_settings()
+    with working("stopping the servers"):
+        stopped = embedded.down(settings.home)
+    if as_json:
+        print_json({"stopped": stopped, "home": str(settings.home.absolute())})
+    elif stopped:
+        out().print("The servers are stopped.")
+    if not stopped:
+        warn("another program still uses the servers; they stop soon after it is done")
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=SERVERS, epilog=example("warmbars init", "warmbars init --revision base"))
+def init(
+    revision: Annotated[
+        str, typer.Option(help="Schema revision to go to; [bold]base[/] goes back, on an empty database only.")
+    ] = "head",
+    as_json: AsJson = False,
+) -> None:
+    """Bring the database to the schema of this version.
+
+    The embedded database is set up by itself; your own (WARMBARS_DATABASE_URL) needs this once a version.
+    """
+    with working("starting") as say:
+        from flows.wiring import addresses, initialise
+        from storage.settings import load_settings
+
+        settings = load_settings()
+        with addresses(settings, say) as where:
+            say("migrating")
+            before, after = initialise(settings, where, revision)
+    if as_json:
+        print_json({"before": before, "after": after})
+    elif before == after:
+        out().print(f"The schema is at revision {after or 'base (nothing)'} already.")
+    else:
+        out().print(f"The schema went from revision {before or 'base (nothing)'} to {after or 'base (nothing)'}.")
