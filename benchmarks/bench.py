@@ -94,13 +94,8 @@ class Bench:
     def deps(self) -> Deps:
         """Everything connected; the sessions of the default market are stored, so that no measure waits for them."""
         deps = self._stack.enter_context(wire(self.settings))
-        deps.market(self.settings.market, self.as_of())
+        deps.market(self.settings.market, soon())
         return deps
-
-    @staticmethod
-    def as_of() -> datetime:
-        """A moment at which everything that is ingested meanwhile is due."""
-        return datetime.now(UTC) + timedelta(hours=1)
 
     def sources(self, names: Sequence[str]) -> list[FileSource]:
         """The named files as sources."""
@@ -108,18 +103,24 @@ class Bench:
 
     def clear(self) -> None:
         """Nothing stored and nothing cached; sessions and the store's identity stay."""
+        client = self.deps.client
         tables = [table.name for table in metadata.sorted_tables if table.name not in _KEPT]
         self.owner(
             sql.SQL("TRUNCATE {}").format(
                 sql.SQL(", ").join(sql.Identifier(str(metadata.schema), name) for name in tables)
             )
         )
-        self.deps.client.flushdb()
+        client.flushdb()
 
-    def owner(self, statement: sql.Composable) -> None:
+    def owner(self, statement: sql.SQL | sql.Composed) -> None:
         """Run a statement as the owner of the schema."""
         with psycopg.connect(self.servers.owner_url, autocommit=True) as connection:
             connection.execute(statement)
+
+
+def soon() -> datetime:
+    """An as-of at which everything that is ingested meanwhile is due."""
+    return datetime.now(UTC) + timedelta(hours=1)
 
 
 def markets(deps: Deps) -> Markets:

@@ -8,6 +8,8 @@ import psycopg
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
+from storage.market.tables import SCHEMA
+
 ROWS = 65_536
 """Rows encoded at once, as ours."""
 
@@ -22,28 +24,28 @@ def encoded(frame: pl.DataFrame) -> Iterator[bytes]:
         yield encoder.finish()
 
 
-def copy_rows(url: str, table: str, columns: Iterable[str], pieces: Iterable[bytes]) -> None:
+def copy_rows(connection: psycopg.Connection, table: str, columns: Iterable[str], pieces: Iterable[bytes]) -> None:
     """Write encoded rows into `schema.table` in one transaction."""
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(*table.split(".")), names)
-    with psycopg.connect(url) as connection, connection.cursor() as cursor, cursor.copy(into) as copy:
+    with connection.transaction(), connection.cursor() as cursor, cursor.copy(into) as copy:
         for piece in pieces:
             copy.write(piece)
 
 
 @contextmanager
-def twins(url: str, tables: Iterable[str]) -> Iterator[str]:
-    """A schema `floors` with empty tables of the same columns and keys as ours; gone afterwards."""
+def twins(url: str, tables: Iterable[str]) -> Iterator[psycopg.Connection]:
+    """A schema `floors` with empty tables of the same columns and keys as ours, and a connection; gone afterwards."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS floors CASCADE")
         connection.execute("CREATE SCHEMA floors")
         for table in tables:
             connection.execute(
                 sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(
-                    sql.Identifier("floors", table), sql.Identifier("warmbars", table)
+                    sql.Identifier("floors", table), sql.Identifier(SCHEMA, table)
                 )
             )
         try:
-            yield "floors"
+            yield connection
         finally:
             connection.execute("DROP SCHEMA floors CASCADE")

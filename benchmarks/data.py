@@ -37,9 +37,7 @@ class Size:
 
 
 FULL = Size()
-TOY = Size(
-    real=False, ticks=150, daily_symbols=2, days=260, messages=120, publish_symbols=5, publish_rounds=1, weeks=2
-)
+TOY = Size(real=False, ticks=150, daily_symbols=2, days=260, messages=120, publish_symbols=5, publish_rounds=1, weeks=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +76,15 @@ def tiled(ticks: Path, weeks: int, target: Path) -> Path:
     """
     frame = pl.read_parquet(ticks)
     local = frame["timestamp"].dt.convert_time_zone(NEW_YORK).dt.replace_time_zone(None)
-    days = local.dt.date().unique().sort()
+    dates = local.dt.date()
+    days = dates.unique().sort()
     sessions = _sessions(len(days) * weeks, days[-1])
     writer: pq.ParquetWriter | None = None
     for week in range(weeks):
         onto = dict(zip(days, sessions[week * len(days) : (week + 1) * len(days)], strict=True))
-        moved = local.dt.date().replace_strict(onto).dt.combine(local.dt.time())
-        stamps = moved.dt.replace_time_zone(NEW_YORK).dt.convert_time_zone("UTC")
+        stamps = (
+            (local + (dates.replace_strict(onto) - dates)).dt.replace_time_zone(NEW_YORK).dt.convert_time_zone("UTC")
+        )
         table = frame.with_columns(stamps.alias("timestamp")).to_arrow(compat_level=pl.CompatLevel.oldest())
         writer = writer or pq.ParquetWriter(target, table.schema)
         writer.write_table(table)

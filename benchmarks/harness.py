@@ -4,7 +4,7 @@ import gc
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -19,13 +19,16 @@ class Measure(ABC):
     """
 
     name: ClassVar[str]
-    about: ClassVar[str]
-    """What exactly is compared with what; one paragraph for the reader of the figures."""
     unit: ClassVar[str]
     target: ClassVar[float]
     direction: ClassVar[Direction]
     warm_ups: ClassVar[int] = 1
     """Times both sides run unmeasured first, so that caches, pools and lazy imports are warm."""
+
+    @property
+    @abstractmethod
+    def about(self) -> str:
+        """What exactly is compared with what; a paragraph for the reader of the figures."""
 
     def setup(self) -> None:  # noqa: B027 - most measures have something to prepare, none has to
         """Prepare what is not measured."""
@@ -99,12 +102,6 @@ def run(measure: Measure, repeats: int, progress: Progress) -> Result:
         repeats=repeats,
         details=details,
     )
-
-
-def run_all(measures: Iterable[Measure], repeats: int, progress: Progress) -> Iterator[Result]:
-    """Results one by one."""
-    for measure in measures:
-        yield run(measure, repeats, progress)
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -92,10 +92,10 @@ def _processor() -> str:
     facts = Path("/proc/cpuinfo")
     if not facts.exists():
         return platform.processor() or platform.machine()
-    found = dict(
-        (part.strip() for part in line.split(":", 1)) for line in facts.read_text().splitlines() if ":" in line
-    )
-    return f"{found.get('model name', platform.machine())} (family {found.get('cpu family')}, model {found.get('model')})"
+    lines = (line.partition(":") for line in facts.read_text().splitlines())
+    found = {name.strip(): value.strip() for name, _, value in lines}
+    name = found.get("model name", platform.machine())
+    return f"{name} (family {found.get('cpu family', '?')}, model {found.get('model', '?')})"
 
 
 def _cells(result: Result) -> list[str]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from flows.chart import DOWN, FAINT, UP, draw
 from flows.spotlight import Finding, Spotlight
-from flows.steps import FileReport, Ingested, Published, Refreshed
+from flows.steps import FileReport, Ingested, Published, Refreshed, RunReport
 from storage.market.raw import Written
 
 WIDE = 108
@@ -211,6 +211,13 @@ def _counts(report: FileReport, *, removed: bool = False) -> list[RenderableType
     gone = [Text(f"{written.removed:,}")] if removed else []
     rejected = Text(f"{report.rejected:,}", "bold yellow" if report.rejected else "")
     return [f"{report.read:,}", f"{written.inserted:,}", f"{written.changed:,}", *gone, rejected]
+
+
+def round_line(done: RunReport, took: Mapping[str, float], at: datetime) -> Text:
+    """One run of many, in a line."""
+    did = [_ingest_line(done.ingested), _refresh_line(done.refreshed), _publish_line(done.published)]
+    line = Text.assemble((f"{at:%Y-%m-%d %H:%M:%S}Z", "bold"), f"  {'; '.join(did)}")
+    return line.append(f"  {seconds(sum(took.values()))}", FAINT)
 
 
 def computed_table(refreshed: Refreshed) -> RenderableType:

@@ -38,10 +38,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 @pytest.fixture
 def empty(servers: Servers) -> Servers:
     """The pair with nothing in its tables."""
+    truncate(servers)
+    return servers
+
+
+def truncate(servers: Servers) -> None:
+    """Empty every table."""
     tables = ", ".join(f"{table.schema}.{table.name}" for table in metadata.sorted_tables)
     with psycopg.connect(servers.owner_url) as connection:
         connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")
-    return servers
 
 
 @pytest.fixture

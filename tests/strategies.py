@@ -20,9 +20,7 @@ DAYS = {
     "XNYS in March": (date(2024, 3, 7), date(2024, 3, 12)),  # clocks go forward on the 10th
 }
 ALL_RULES = [
-    BucketRules(trading_hours=hours, align=align)  # type: ignore[arg-type]
-    for hours in ("regular", "all")
-    for align in ("session", "clock")
+    BucketRules(trading_hours=hours, align=align) for hours in ("regular", "all") for align in ("session", "clock")
 ]
 SYMBOLS = ("AA", "B", "Ba")
 CONDITIONS = (None, "1", "20200080", "1000000", "4000080", "no hex", "T")

@@ -35,10 +35,11 @@ def warn(message: str) -> None:
     err().print(f"[bold yellow]note[/] {escape(message)}", soft_wrap=True)
 
 
-def print_json(value: Any) -> None:
-    """One JSON document on stdout; instants in RFC 3339, durations in seconds."""
-    json.dump(value, sys.stdout, indent=2, default=_plain, ensure_ascii=False)
+def print_json(value: Any, *, lines: bool = False) -> None:
+    """One JSON document on stdout, in one line if there are more to come; instants in RFC 3339."""
+    json.dump(value, sys.stdout, indent=None if lines else 2, default=_plain, ensure_ascii=False)
     sys.stdout.write("\n")
+    sys.stdout.flush()
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,13 @@ class Edge(TyperGroup):
             args = [DEBUG, *(arg for arg in own if arg != DEBUG), *args[len(own) :]]
         return super().parse_args(ctx, args)
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """The help option, off unless given: Typer imports pydantic to make nothing of the None it has."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with `--debug` errors keep their traceback, and log messages are shown."""
         if ctx.params.get("debug"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from flows.cli.app import SERVERS, AsJson, app, example
+from flows.cli.app import SERVERS, AsJson, command
 from flows.cli.console import out, print_json, warn, working
 from transforms.errors import ConfigurationError
 
@@ -22,7 +22,7 @@ _URLS = {
 }
 
 
-@app.command(rich_help_panel=SERVERS, epilog=example("warmbars up", "warmbars up --show-passwords --json"))
+@command(SERVERS, "warmbars up", "warmbars up --show-passwords --json")
 def up(
     show_passwords: Annotated[
         bool, typer.Option("--show-passwords", help="Print the URLs whole, passwords and all.")
@@ -71,7 +71,7 @@ def _pids(servers: "Servers") -> dict[str, int]:
     }
 
 
-@app.command(rich_help_panel=SERVERS, epilog=example("warmbars down"))
+@command(SERVERS, "warmbars down")
 def down(as_json: AsJson = False) -> None:
     """Stop what [bold]up[/] started. Data stays; whoever still uses the servers keeps them (exit code 1)."""
     from storage import embedded
@@ -89,7 +89,7 @@ def down(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command(rich_help_panel=SERVERS, epilog=example("warmbars init", "warmbars init --revision base"))
+@command(SERVERS, "warmbars init", "warmbars init --revision base")
 def init(
     revision: Annotated[
         str, typer.Option(help="Schema revision to go to; [bold]base[/] goes back, on an empty database only.")

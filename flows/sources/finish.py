@@ -25,7 +25,7 @@ def finished(typed: pl.DataFrame, dataset: Dataset, source: str) -> pl.DataFrame
     frame = in_order(frame, [part for part in KEYS[dataset] if part in frame.columns])
     number, runs = _NUMBERED.get(dataset, ("", ()))
     if number and number not in frame.columns:
-        place = _ordinal(runs)
+        place = ordinal(runs)
         if dataset == "sentiment":
             place = pl.when(pl.col("external_id") == "").then(place).otherwise(0)
         frame = frame.with_columns(place.alias(number))
@@ -41,8 +41,8 @@ def in_order(frame: pl.DataFrame, key: list[str]) -> pl.DataFrame:
 
 def _filled(typed: pl.DataFrame, dataset: Dataset, source: str) -> pl.DataFrame:
     """Columns a file need not have."""
-    given = pl.col("source") if "source" in typed.columns else pl.lit(None, pl.String)
-    frame = typed.with_columns(source=given.fill_null(source))
+    own = pl.col("source").fill_null(source) if "source" in typed.columns else pl.lit(source)
+    frame = typed.with_columns(source=own)
     optional = {"ticks": "condition", "bars": "adjusted_close", "sentiment": "external_id"}.get(dataset)
     if optional and optional not in frame.columns:
         frame = frame.with_columns(pl.lit(None, RAW_SCHEMAS[dataset][optional]).alias(optional))
@@ -58,7 +58,7 @@ def _out_of_order(key: list[str]) -> pl.Expr:
     return out
 
 
-def _ordinal(runs: tuple[str, ...]) -> pl.Expr:
+def ordinal(runs: tuple[str, ...]) -> pl.Expr:
     """0, 1, 2 … within neighbouring rows that agree in `runs`."""
     place = pl.int_range(pl.len(), dtype=pl.Int32)
     begins = pl.any_horizontal(pl.col(part) != pl.col(part).shift(1) for part in runs).fill_null(value=True)

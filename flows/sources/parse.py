@@ -123,8 +123,9 @@ def _text(cells: pl.Series) -> pl.Series:
     if isinstance(cells.dtype, pl.List):
         cells = cells.cast(pl.List(pl.String)).list.join(" ")
     text = cells.cast(pl.String)
-    holds_nul = text.str.contains("\0", literal=True)
-    return text.set(holds_nul, None) if holds_nul.any() else text
+    if cells.name == "symbol" or "\0" not in (text.str.join("").item() or ""):
+        return text  # the rule for symbols knows what they may hold
+    return text.set(text.str.contains("\0", literal=True), None)
 
 
 def _number(cells: pl.Series) -> pl.Series:

@@ -1,8 +1,8 @@
 """Names of everything in the cache: `wb:1:<namespace>:{SYMBOL}:<name>`, and back."""
 
 import re
-from functools import lru_cache
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from transforms.errors import PermanentError

@@ -2,6 +2,10 @@
 -- version 1: raise it with every change, storage/cache/library.py compares it.
 -- docs/cache-contract.md explains the keys. A script that fails midway is not rolled back, so every function
 -- checks whatever it can fail on before its first write.
+--
+-- A large body does not pass through here: copying it into Lua and out again costs more than all the rest. The
+-- publisher puts it under its key + '~' with a plain HSET, in the same MULTI as the call, and wb_publish renames it
+-- into place or drops it; no '~' key is left behind either way.
 
 local EXACT = 9007199254740992 -- 2^53: below it a Lua number holds every whole number
 local MOST_BODIES = 1000
@@ -16,35 +20,49 @@ local function whole(text)
 end
 
 local function wrong(text)
-  return redis.error_reply('WBARGS ' .. text .. '; nothing was written')
+  return redis.error_reply('WBARGS ' .. text .. '; nothing was published')
 end
 
 -- What is wrong with the call as a whole, or nil.
 local function wrong_call(keys, args, prefix)
   if not prefix then return 'the first key is no head: ' .. tostring(keys[1]) end
-  if #keys > MOST_BODIES + 1 then return 'more than ' .. MOST_BODIES .. ' bodies' end
-  if #args ~= 5 + 4 * (#keys - 1) then return 'five arguments and four for each body are expected' end
+  local n = (#args - 5) / 4
+  if n < 0 or n ~= math.floor(n) or n > MOST_BODIES or #keys < n + 1 or #keys > 2 * n + 1 then
+    return 'five arguments, four for each body, and at most ' .. MOST_BODIES .. ' bodies are expected'
+  end
   if not whole(args[1]) then return 'epoch is not a whole number below 2^53: ' .. args[1] end
   if not whole(args[2]) then return 'version is not a whole number below 2^53: ' .. args[2] end
   if not string.find(args[3], '^%d%d%d%d%-%d%d%-%d%dT[%d:.]+Z$') then return 'as_of is no UTC time: ' .. args[3] end
   return nil
 end
 
--- The names of the body keys, in order and as a set (a name is what follows the symbol); what is wrong, or nil.
-local function body_names(keys, args, prefix)
-  local names, seen, from = {}, {}, #prefix + 1
-  for i = 2, #keys do
-    local key, a = keys[i], 4 * i - 2
-    local name = string.sub(key, from)
-    if string.find(key, prefix, 1, true) ~= 1 or not string.find(name, '^[%w_.:-]+$') or name == 'head' or OWN[name] then
-      return nil, nil, 'not a body key of this head: ' .. key
+-- The bodies announced: names (what follows the symbol) in order, the same as a set, and by position the keys of
+-- those that are staged. Or nil and what is wrong.
+local function read_bodies(keys, args, prefix)
+  local bodies, n = {names = {}, seen = {}, staged = {}}, (#args - 5) / 4
+  local next_staged = n + 2
+  for i = 1, n do
+    local key, a = keys[i + 1], 4 * i + 2
+    local name = string.sub(key, #prefix + 1)
+    if string.find(key, prefix, 1, true) ~= 1 or name == 'head' or OWN[name] then return nil, 'no body key: ' .. key end
+    if bodies.seen[name] then return nil, 'given twice: ' .. key end
+    if #args[a] ~= 32 then return nil, 'etag is not 32 hex digits: ' .. key end
+    if args[a + 1] == '' or args[a + 2] == '' then
+      if keys[next_staged] ~= key .. '~' then return nil, 'neither encoding and type nor a staged key: ' .. key end
+      bodies.staged[i], next_staged = keys[next_staged], next_staged + 1
     end
-    if seen[name] then return nil, nil, 'given twice: ' .. key end
-    if #args[a] ~= 32 then return nil, nil, 'etag is not 32 hex digits: ' .. key end
-    if args[a + 1] == '' or args[a + 2] == '' then return nil, nil, 'no encoding or type: ' .. key end
-    names[i - 1], seen[name] = name, true
+    bodies.names[i], bodies.seen[name] = name, true
   end
-  return names, seen
+  if next_staged <= #keys then return nil, 'a staged key without its body: ' .. keys[next_staged] end
+  if string.find(table.concat(bodies.names), '[^%w_.:-]') then return nil, 'a name is not of letters, digits, _ . : -' end
+  return bodies
+end
+
+-- Removes what was staged for a call that publishes nothing.
+local function drop_staged(keys)
+  for i = 2, #keys do
+    if string.sub(keys[i], -1) == '~' then redis.call('UNLINK', keys[i]) end
+  end
 end
 
 -- Those of the keys that do not exist (evicted, or deleted by hand), as a set.
@@ -58,35 +76,63 @@ local function absent_keys(keys)
   return absent
 end
 
--- Names that head lists and this call does not, sorted; only then is the whole head read.
-local function unlisted(head, old, names, seen)
-  local known = OWN_FIELDS
-  for i = 1, #names do if old[i + 2] then known = known + 1 end end
-  local gone = {}
+-- Names that head lists and this call does not, sorted; only then are all its fields read.
+local function unlisted(head, old, bodies)
+  local known, gone = OWN_FIELDS, {}
+  for i = 1, #bodies.names do if old[i + 2] then known = known + 1 end end
   if redis.call('HLEN', head) == known then return gone end
   for _, field in ipairs(redis.call('HKEYS', head)) do
-    if not OWN[field] and not seen[field] then gone[#gone + 1] = field end
+    if not OWN[field] and not bodies.seen[field] then gone[#gone + 1] = field end
   end
   table.sort(gone)
   return gone
 end
 
--- A command of this call that the user may not run: its refusal midway would tear.
-local function forbidden(head, gone_keys, channel)
-  if not redis.acl_check_cmd('HSET', head, 'epoch', '0') then return 'HSET' end
-  if not redis.acl_check_cmd('PUBLISH', channel, '') then return 'PUBLISH to ' .. channel end
-  if #gone_keys == 0 then return nil end
-  if not redis.acl_check_cmd('DEL', unpack(gone_keys)) then return 'DEL' end
-  if not redis.acl_check_cmd('HDEL', head, 'epoch') then return 'HDEL' end
+-- Which bodies are to be written: their positions, and by position the content version. The rest are kept.
+local function plan(keys, args, n, old, newer)
+  local same, kept, kept_keys, writes, contents = {}, {}, {}, {}, {}
+  for i = 1, n do
+    local entry = old[i + 2]
+    same[i] = entry and string.sub(entry, -32) == args[4 * i + 2]
+    kept[i] = same[i] or (entry and not newer)
+    if kept[i] then kept_keys[#kept_keys + 1] = keys[i + 1] end
+  end
+  local absent, now = absent_keys(kept_keys), args[1] .. '-' .. args[2]
+  for i = 1, n do
+    if not kept[i] or absent[keys[i + 1]] then
+      writes[#writes + 1], contents[i] = i, same[i] and string.sub(old[i + 2], 1, -34) or now
+    end
+  end
+  return writes, contents
+end
+
+-- What would fail midway: a body that is not staged, a command the user may not run. Or nil.
+local function unready(keys, channel, n, gone_keys)
+  local head, allowed = keys[1], redis.acl_check_cmd
+  local staged = #keys - 1 - n
+  if staged > 0 and redis.call('EXISTS', unpack(keys, n + 2)) < staged then return 'WBARGS a body is not staged' end
+  if not allowed('HSET', head, 'epoch', '0') then return 'NOPERM this user may not HSET' end
+  if not allowed('PUBLISH', channel, '') then return 'NOPERM this user may not PUBLISH to ' .. channel end
+  if not allowed('UNLINK', head, unpack(gone_keys)) then return 'NOPERM this user may not UNLINK' end
+  if staged > 0 and not allowed('RENAME', keys[#keys], keys[2]) then return 'NOPERM this user may not RENAME' end
+  if #gone_keys > 0 and not allowed('HDEL', head, 'epoch') then return 'NOPERM this user may not HDEL' end
   return nil
 end
 
--- Writes body i; false where its key holds something other than a hash.
-local function write_body(key, args, i, content)
+-- Puts one body in place, over whatever is there.
+local function put(key, args, i, staged, content)
   local a = 4 * i + 2
+  if staged then
+    redis.call('RENAME', staged, key)
+    redis.call('HSET', key, 'version', content)
+    return
+  end
   local reply = redis.pcall('HSET', key, 'body', args[a + 3], 'encoding', args[a + 1], 'type', args[a + 2],
     'etag', args[a], 'version', content, 'as_of', args[3], 'run', args[4])
-  return type(reply) ~= 'table'
+  if type(reply) == 'table' then -- not a hash: somebody else's, under our name
+    redis.call('UNLINK', key)
+    put(key, args, i, staged, content)
+  end
 end
 
 local function quoted(names)
@@ -94,68 +140,71 @@ local function quoted(names)
   return '["' .. table.concat(names, '","') .. '"]'
 end
 
--- KEYS: head, then the bodies' keys. ARGV: epoch, version, as_of, run, events channel, then for each body
--- etag, encoding, type, body. Returns status, written, kept, deleted, and the head's epoch and version.
-local function wb_publish(keys, args)
-  local head = keys[1] or ''
-  local prefix, symbol = string.match(head, '^([^{}%c]+{([^{}%c%s"\\]+)}:)head$')
-  local names, seen
-  local problem = wrong_call(keys, args, prefix)
-  if not problem then names, seen, problem = body_names(keys, args, prefix) end
-  if problem then return wrong(problem) end
-
-  local old = redis.call('HMGET', head, 'epoch', 'version', unpack(names))
-  local epoch, version = tonumber(args[1]), tonumber(args[2])
-  local first = not old[1] and not old[2]
-  local old_epoch, old_version = first and -1 or whole(old[1]), first and -1 or whole(old[2])
-  if not old_epoch or not old_version then return wrong('damaged, delete it: ' .. head) end
-  if epoch < old_epoch or (epoch == old_epoch and version < old_version) then
-    redis.call('HINCRBY', head, 'refused', 1)
-    return {'refused', 0, 0, 0, old_epoch, old_version}
+-- Brings bodies and head up to date. Returns the names written.
+local function write(keys, args, bodies, writes, contents, gone, gone_keys, newer, first)
+  local head, changed, entries = keys[1], {}, {}
+  for w, i in ipairs(writes) do
+    local name, content = bodies.names[i], contents[i]
+    put(keys[i + 1], args, i, bodies.staged[i], content)
+    changed[w], entries[2 * w - 1], entries[2 * w] = name, name, content .. ' ' .. args[4 * i + 2]
   end
-
-  local newer = epoch > old_epoch or version > old_version
-  local same, kept, kept_keys = {}, {}, {}
-  for i = 1, #names do
-    local entry = old[i + 2]
-    same[i] = entry and string.sub(entry, -32) == args[4 * i + 2]
-    kept[i] = same[i] or (entry and not newer)
-    if kept[i] then kept_keys[#kept_keys + 1] = keys[i + 1] end
-  end
-  local absent = absent_keys(kept_keys)
-  local now, writes, contents, changed, entries = args[1] .. '-' .. args[2], {}, {}, {}, {}
-  for i = 1, #names do
-    if not kept[i] or absent[keys[i + 1]] then
-      local content, n = same[i] and string.sub(old[i + 2], 1, -34) or now, #writes + 1
-      writes[n], contents[n], changed[n] = i, content, names[i]
-      entries[2 * n - 1], entries[2 * n] = names[i], content .. ' ' .. args[4 * i + 2]
-    end
-  end
-  local gone, gone_keys = newer and not first and unlisted(head, old, names, seen) or {}, {}
-  for i = 1, #gone do gone_keys[i] = prefix .. gone[i] end
-  local command = forbidden(head, gone_keys, args[5])
-  if command then return redis.error_reply('NOPERM this user may not ' .. command .. '; nothing was written') end
-
-  for n = 1, #writes do
-    local i = writes[n]
-    if not write_body(keys[i + 1], args, i, contents[n]) then
-      redis.call('DEL', keys[i + 1])
-      write_body(keys[i + 1], args, i, contents[n])
-    end
-  end
+  if #writes < #bodies.names then drop_staged(keys) end
   if #gone > 0 then
-    redis.call('DEL', unpack(gone_keys))
+    redis.call('UNLINK', unpack(gone_keys))
     redis.call('HDEL', head, unpack(gone))
   end
   if first then redis.call('HSET', head, 'refused', '0') end
   if newer then redis.call('HSET', head, 'epoch', args[1], 'version', args[2], 'as_of', args[3], 'run', args[4]) end
   if #entries > 0 then redis.call('HSET', head, unpack(entries)) end
-  if newer or #writes > 0 then
+  return changed
+end
+
+-- KEYS: head, the bodies' keys, the staged keys of some of them in the same order. ARGV: epoch, version, as_of, run,
+-- events channel, then for each body etag, encoding, type, body, the last three empty for a staged one.
+-- Returns status, written, kept, deleted, and the head's epoch and version.
+local function wb_publish(keys, args)
+  local head = keys[1] or ''
+  local prefix, symbol = string.match(head, '^([^{}%c]+{([^{}%c%s"\\]+)}:)head$')
+  local bodies
+  local problem = wrong_call(keys, args, prefix)
+  if not problem then bodies, problem = read_bodies(keys, args, prefix) end
+  if problem then
+    drop_staged(keys)
+    return wrong(problem)
+  end
+
+  local n = #bodies.names
+  local old = redis.call('HMGET', head, 'epoch', 'version', unpack(bodies.names))
+  local epoch, version = tonumber(args[1]), tonumber(args[2])
+  local first = not old[1] and not old[2]
+  local old_epoch, old_version = first and -1 or whole(old[1]), first and -1 or whole(old[2])
+  if not old_epoch or not old_version then
+    drop_staged(keys)
+    return wrong('damaged, delete it: ' .. head)
+  end
+  if epoch < old_epoch or (epoch == old_epoch and version < old_version) then
+    redis.call('HINCRBY', head, 'refused', 1)
+    drop_staged(keys)
+    return {'refused', 0, 0, 0, old_epoch, old_version}
+  end
+
+  local newer = epoch > old_epoch or version > old_version
+  local writes, contents = plan(keys, args, n, old, newer)
+  local gone, gone_keys = newer and not first and unlisted(head, old, bodies) or {}, {}
+  for i = 1, #gone do gone_keys[i] = prefix .. gone[i] end
+  problem = unready(keys, args[5], n, gone_keys)
+  if problem then
+    drop_staged(keys)
+    return redis.error_reply(problem .. '; nothing was published')
+  end
+
+  local changed = write(keys, args, bodies, writes, contents, gone, gone_keys, newer, first)
+  if newer or #changed > 0 then
     redis.call('PUBLISH', args[5], '{"symbol":"' .. symbol .. '","epoch":' .. args[1] .. ',"version":' .. args[2]
       .. ',"changed":' .. quoted(changed) .. ',"deleted":' .. quoted(gone) .. '}')
   end
-  return {newer and 'published' or (#writes > 0 and 'restored' or 'equal'),
-    #writes, #names - #writes, #gone, epoch, version}
+  return {newer and 'published' or (#changed > 0 and 'restored' or 'equal'),
+    #changed, n - #changed, #gone, epoch, version}
 end
 
 -- KEYS: checked. ARGV: epoch, moment (microseconds since 1970). Moves forward only, and a later epoch starts

@@ -1,4 +1,4 @@
-"""Sends publications to the cache: one fenced, atomic function call a symbol, many on the wire at once."""
+"""Sends publications to the cache: one fenced, atomic call a symbol, several on the wire at once."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,14 +11,15 @@ import redis
 from storage.cache.codec import Body
 from storage.cache.entries import Version, format_moment
 from storage.cache.errors import cache_errors, translated
-from storage.cache.keys import HEAD, Keys, parse_key
+from storage.cache.keys import HEAD, Keys
 from storage.cache.library import ensure_library, library_missing
-from storage.cache.wire import Command, replies
+from storage.cache.wire import Command, answers
 from transforms.errors import NamespaceTaken, PermanentError, PipelineError
 
-BATCH_SYMBOLS: Final = 16
-BATCH_BYTES: Final = 1 << 20
-"""Sent before answers are read. Larger batches were slower: they fall out of the processor's caches."""
+STAGED: Final = "~"
+"""Ends the key under which a body travels inside its publication's MULTI; never seen from outside."""
+STAGED_BYTES: Final = 16 << 10
+"""Bodies from this size on are staged: through Lua they cost the server twice as much (smaller ones less)."""
 _EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SCAN_COUNT: Final = 1000
 
@@ -84,23 +85,22 @@ class Memory:
 class CachePublisher:
     """Writes one namespace. Safe to share between threads; several publishers cannot hurt each other."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, batch_symbols: int = BATCH_SYMBOLS) -> None:
-        """Publish through `client`, sending `batch_symbols` symbols (or 1 MiB) ahead of the answers."""
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        """Publish through `client`."""
         self._client = client
         self._keys = keys
-        self._batch_symbols = batch_symbols
         self._prepared = False
 
     def send(self, publications: Iterable[Publication]) -> list[Outcome]:
         """Publish each; outcomes in order. Sending the same again does no harm."""
         self._prepare()
-        answers, lost = self._exchange(publications)
+        found, lost = self._exchange(publications)
         if lost:
             ensure_library(self._client)
             again, _ = self._exchange(lost.values())
             for i, answer in zip(lost, again, strict=True):
-                answers[i] = answer
-        return _outcomes(answers)
+                found[i] = answer
+        return _outcomes(found)
 
     def set_checked(self, epoch: int, moment: datetime) -> bool:
         """Say that everything was checked up to `moment`: only forward, or in a later epoch. Whether it moved."""
@@ -140,7 +140,7 @@ class CachePublisher:
         pattern = f"{self._keys.prefix}{{*}}:*"
         with cache_errors("counting entries"):
             found = set(self._client.scan_iter(match=pattern, count=_SCAN_COUNT))
-        return sum(parse_key(key).name != HEAD for key in found)
+        return sum(not key.endswith((f":{HEAD}".encode(), STAGED.encode())) for key in found)
 
     def _prepare(self) -> None:
         if not self._prepared:
@@ -161,51 +161,63 @@ class CachePublisher:
     def _exchange(self, publications: Iterable[Publication]) -> tuple[list[Answer], dict[int, Publication]]:
         """The server's answers in order, and by position those it lacked the functions for."""
         flying: deque[Publication] = deque()
-        answers: list[Answer] = []
+        found: list[Answer] = []
         lost: dict[int, Publication] = {}
         with cache_errors("publishing"):
-            for batch in replies(self._client, self._batches(publications, flying)):
-                for answer in batch:
-                    publication = flying.popleft()
-                    if library_missing(answer):
-                        lost[len(answers)] = publication
-                    answers.append((publication.symbol, answer))
-        return answers, lost
+            for group in answers(self._client, self._groups(publications, flying)):
+                publication, answer = flying.popleft(), _answer_in(group)
+                if library_missing(answer):
+                    lost[len(found)] = publication
+                found.append((publication.symbol, answer))
+        return found, lost
 
-    def _batches(self, publications: Iterable[Publication], flying: deque[Publication]) -> Iterator[list[Command]]:
-        batch: list[Command] = []
-        size = 0
+    def _groups(self, publications: Iterable[Publication], flying: deque[Publication]) -> Iterator[list[Command]]:
         for publication in publications:
+            group = self._commands(publication)
             flying.append(publication)
-            batch.append(self._command(publication))
-            size += sum(len(body.content) for body in publication.bodies.values())
-            if len(batch) >= self._batch_symbols or size >= BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-        if batch:
-            yield batch
+            yield group
 
-    def _command(self, publication: Publication) -> Command:
-        symbol = self._keys.of_symbol(publication.symbol)
-        keys = [f"{symbol}{name}" for name in (HEAD, *publication.bodies)]  # names are checked by the function
-        command: list[str | bytes | int] = ["FCALL", "wb_publish", len(keys), *keys]
-        command += [
-            publication.epoch,
-            publication.version,
-            format_moment(publication.as_of),
-            str(publication.run),
-        ]
-        command.append(self._keys.events())
-        for body in publication.bodies.values():
-            command += (body.etag, body.encoding, body.type, body.content)
-        return command
+    def _commands(self, publication: Publication) -> list[Command]:
+        """The function call; in a MULTI with large bodies under their staged keys, if there are any."""
+        epoch, n, run = publication.epoch, publication.version, str(publication.run)
+        as_of = format_moment(publication.as_of)
+        keys, staged = [self._keys.head(publication.symbol)], list[str]()
+        args: list[str | bytes | int] = []
+        commands: list[Command] = []
+        for name, body in publication.bodies.items():
+            key = self._keys.of(publication.symbol, name)
+            keys.append(key)
+            if len(body.content) < STAGED_BYTES:
+                args += (body.etag, body.encoding, body.type, body.content)
+                continue
+            staged.append(f"{key}{STAGED}")
+            args += (body.etag, "", "", b"")
+            wrote = ("as_of", as_of, "run", run)
+            commands.append(Command(("HSET", staged[-1], *_fields(body), *wrote, "body"), body.content))
+        keys += staged
+        head = (epoch, n, as_of, run, self._keys.events())
+        call = Command(("FCALL", "wb_publish", len(keys), *keys, *head, *args))
+        return [Command(("MULTI",)), *commands, call, Command(("EXEC",))] if staged else [call]
 
 
-def _outcomes(answers: Sequence[Answer]) -> list[Outcome]:
+def _fields(body: Body) -> tuple[str, ...]:
+    return ("encoding", body.encoding, "type", body.type, "etag", body.etag)
+
+
+def _answer_in(replies: Sequence[object]) -> object:
+    """The function's answer, last in that of EXEC; or the first error on the way there."""
+    errors = [reply for reply in replies if isinstance(reply, redis.RedisError)]
+    results = replies[-1]
+    if errors:
+        return errors[0]
+    return results[-1] if len(replies) > 1 and isinstance(results, list) else results
+
+
+def _outcomes(found: Sequence[Answer]) -> list[Outcome]:
     """Outcomes in order; raises what the server refused, by symbol, with the outcomes of all others."""
     outcomes: list[Outcome] = []
     problems: list[PipelineError] = []
-    for symbol, answer in answers:
+    for symbol, answer in found:
         if isinstance(answer, redis.RedisError):
             problems.append(translated(answer, f"publishing {symbol}"))
         else:

@@ -1,12 +1,46 @@
-"""Many commands over one connection, answered in order."""
+"""Groups of commands over one connection, sent ahead of their answers and without copying what is large."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
 
 import redis
+from hiredis import pack_command
 from redis.connection import ConnectionInterface
 
-Command = Sequence[str | bytes | int]
+_AHEAD: Final = 4
+"""Groups sent before the oldest answers are read: the server works on one while the next is packed."""
+_LARGE: Final = 16 << 10
+"""Bytes from which an argument is sent by itself; joining smaller ones costs less than a system call."""
+_NO_BYTES: Final = b"$0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command; its last argument, if it is large, goes to the socket as it is, without a copy."""
+
+    args: Sequence[str | bytes | int]
+    last: bytes | None = None
+
+
+def answers(client: redis.Redis, groups: Iterable[Sequence[Command]]) -> Iterator[list[object]]:
+    """Each group's replies, in order; an error reply is among them as a value.
+
+    A redis-py pipeline packs all its commands (copying every body), sends them, and then waits for the server's
+    work; this took half as long for bodies of 25 to 150 KB. The caller must take all replies: a connection left
+    early is closed.
+    """
+    with _connection(client) as connection:
+        flying: deque[int] = deque()
+        for group in groups:
+            connection.send_packed_command(_pieces(group), check_health=False)  # type: ignore[no-untyped-call]
+            flying.append(len(group))
+            if len(flying) > _AHEAD:
+                yield [_reply(connection) for _ in range(flying.popleft())]
+        for n in flying:
+            yield [_reply(connection) for _ in range(n)]
 
 
 @contextmanager
@@ -22,23 +56,20 @@ def _connection(client: redis.Redis) -> Iterator[ConnectionInterface]:
         client.connection_pool.release(connection)
 
 
-def replies(client: redis.Redis, batches: Iterable[list[Command]]) -> Iterator[list[object]]:
-    """Send batches one ahead of the answers, so that the server works on one while the next is packed.
-
-    (A redis-py pipeline packs and sends everything before the server's work is waited for: 1.3 to 1.6 times
-    slower for bodies of 8 KB.) Yields each batch's replies; an error reply is among them as a value. The
-    caller must take all of them.
-    """
-    with _connection(client) as connection:
-        waiting = 0
-        for batch in batches:
-            for packed in connection.pack_commands(batch):  # type: ignore[no-untyped-call]
-                connection.send_packed_command([packed], check_health=False)  # type: ignore[no-untyped-call]
-            if waiting:
-                yield [_reply(connection) for _ in range(waiting)]
-            waiting = len(batch)
-        if waiting:
-            yield [_reply(connection) for _ in range(waiting)]
+def _pieces(group: Sequence[Command]) -> list[bytes]:
+    """The group in the protocol's form: small parts joined, large last arguments as they are."""
+    pieces: list[bytes] = []
+    small: list[bytes] = []
+    for command in group:
+        last = command.last
+        if last is None or len(last) < _LARGE:
+            args = command.args if last is None else (*command.args, last)
+            small.append(pack_command(tuple(args)))  # type: ignore[arg-type]
+            continue
+        packed = pack_command((*command.args, b""))  # type: ignore[arg-type]
+        pieces += (b"".join((*small, packed[: -len(_NO_BYTES)], b"$%d\r\n" % len(last))), last)
+        small = [b"\r\n"]
+    return [*pieces, b"".join(small)]
 
 
 def _reply(connection: ConnectionInterface) -> object:

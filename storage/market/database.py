@@ -127,6 +127,7 @@ class Database:
             "jit": "on" if settings.jit else "off",
             "statement_timeout": f"{settings.query_timeout_seconds:g}s",
             "idle_in_transaction_session_timeout": f"{settings.idle_timeout_seconds:g}s",
+            "client_connection_check_interval": "1s",  # what a killed process was doing ends, and its locks with it
         }
         return " ".join(f"-c {name}={value}" for name, value in values.items())
 

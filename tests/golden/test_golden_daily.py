@@ -43,17 +43,19 @@ def test_apples_splits_bring_raw_prices_to_todays(shared: Path, told: pl.LazyFra
     assert (both["volume"] / both["volume_yahoo"] - 1).abs().median() < 1e-3  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("symbol", ["AAPL", "BAC"])
-def test_dividends_adjust_as_yahoos_column_does(symbol: str, told: pl.LazyFrame, daily: pl.DataFrame) -> None:
-    """No splits in these years; the dividends are another source's, rounded to a cent."""
+@pytest.mark.parametrize(("symbol", "rounding"), [("AAPL", 1e-6), ("BAC", 1e-3)])
+def test_dividends_adjust_as_yahoos_column_does(
+    symbol: str, rounding: float, told: pl.LazyFrame, daily: pl.DataFrame
+) -> None:
+    """No splits in these years; the dividends are another source's, which rounds them (BAC paid a few cents)."""
     prices = daily.filter(pl.col("symbol") == symbol, pl.col("session") >= date(2014, 6, 10))
     last: date = prices["session"][-1]
     paid = told.filter(pl.col("symbol") == symbol, source="lean_factor_file")
     factors = adjustment_factors(paid, closes=prices.lazy(), until=last)
     found = split_adjust(prices.lazy(), factors).collect()
     expected = prices["adjusted_close"] / prices["adjusted_close"][-1] * prices["close"][-1]
-    assert (prices["close"] / expected)[0] > 1.05
-    assert (found["close"] / expected - 1).abs().max() < 1e-3  # type: ignore[operator]
+    assert (prices["close"] / expected)[0] > 1.04
+    assert (found["close"] / expected - 1).abs().max() < rounding
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,14 @@ import psycopg
 import pytest
 import redis
 
-from storage import embedded_binaries, embedded_home
 from storage.embedded import Servers, down, embedded, masked, running, up
-from storage.embedded_binaries import binaries, postgres_major
-from storage.embedded_home import Home
-from storage.embedded_pg import refuse_other_major
-from storage.embedded_process import Command, Place, account_for, argument, launch, own, stop
-from storage.supervisor import choose_port
+from storage.embedded import binaries as embedded_binaries
+from storage.embedded import home as embedded_home
+from storage.embedded.binaries import binaries, postgres_major
+from storage.embedded.home import Home
+from storage.embedded.pg import refuse_other_major
+from storage.embedded.process import Command, Place, account_for, argument, launch, own, stop
+from storage.embedded.supervisor import choose_port
 from tests.storage.servers import ROOT, User, alive, kill, processes_in, until
 from transforms.errors import ConfigurationError, ServerFailed
 
@@ -264,6 +265,7 @@ class TestFailure:
         tmp_path.chmod(0o777)
         with pytest.raises(ConfigurationError, match="WARMBARS_HOME"):
             embedded(tmp_path).__enter__()
+        assert not list(tmp_path.iterdir())
 
     def test_a_file_in_the_way_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "home").write_text("")
@@ -616,7 +618,7 @@ class TestKilled:
         code = """if True:
             import sys, signal, time
             from pathlib import Path
-            from storage import embedded_process
+            from storage.embedded import process as embedded_process
             embedded_process.LINUX = False
             here = Path(sys.argv[1])
             place = embedded_process.Place(here, here / "log", here / "lock", None)

@@ -237,7 +237,7 @@ def test_a_vendors_closing_minute_joins_the_last_bucket_and_later_ones_do_not() 
 
 def covered(*windows: tuple[str, str]) -> pl.LazyFrame:
     rows = [("A", at(start), at(end)) for start, end in windows]
-    schema = {"symbol": pl.String, "start": BARS["timestamp"], "end": BARS["timestamp"]}
+    schema = {"symbol": pl.String(), "start": BARS["timestamp"], "end": BARS["timestamp"]}
     return pl.LazyFrame(rows, schema=schema, orient="row")
 
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from math import sqrt
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -70,7 +70,7 @@ def test_buckets_are_those_counted_one_by_one(data: st.DataObject, case: str, pe
     assert_frame_equal(found, pl.DataFrame(wanted, schema=found.schema, orient="row"), check_exact=False, abs_tol=1e-14)
 
 
-def labels(per: Literal["1h", "1d"], case: str, *moments: str, how: BucketRules | None = None) -> list[object]:
+def labels(per: Literal["1h", "1d"], case: str, *moments: str, how: BucketRules | None = None) -> list[tuple[Any, ...]]:
     rows = messages(*[("A", at(moment), 0.5, 1.0) for moment in moments])
     found = sentiment_buckets(rows, sessions_of(case).lazy(), per, how).collect()
     assert found["count"].sum() == len(moments)

@@ -72,12 +72,11 @@ class Home:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir(mode=0o700, exist_ok=True)
+            if self.path.stat().st_mode & stat.S_IWOTH:
+                raise ConfigurationError(f"{self.path} cannot hold secrets: every user may write in it. {_ELSEWHERE}")
             self.log.mkdir(mode=0o700, exist_ok=True)
-            mode = self.path.stat().st_mode
         except OSError as exc:
             raise ConfigurationError(f"cannot keep data in {self.path}: {exc}. {_ELSEWHERE}") from exc
-        if mode & stat.S_IWOTH:
-            raise ConfigurationError(f"{self.path} cannot hold secrets: every user may write in it. {_ELSEWHERE}")
         return self
 
     @property
@@ -147,12 +146,12 @@ class Home:
 
 
 _ELSEWHERE = "Set WARMBARS_HOME to a directory of your own on a local disk."
-PROVISIONING = 1  # raise it when storage/embedded_roles.py changes: every data directory is then brought up to date
+PROVISIONING = 1  # raise it when storage/embedded/roles.py changes: every data directory is then brought up to date
 
 
 def _digest(passwords: dict[str, str]) -> str:
     """Of the code too, so that a changed right reaches every data directory at its next start."""
-    code = Path(__file__).with_name("embedded_roles.py").read_bytes()
+    code = Path(__file__).with_name("roles.py").read_bytes()
     return sha256(code + json.dumps(passwords, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,9 +6,9 @@ import signal
 import tempfile
 from pathlib import Path
 
-from storage.embedded_binaries import postgres_major, programs
-from storage.embedded_home import Home
-from storage.embedded_process import Account, Child, Command, Place, argument, launch, own, run, settle
+from storage.embedded.binaries import postgres_major, programs
+from storage.embedded.home import Home
+from storage.embedded.process import Account, Child, Command, Place, argument, launch, own, run, settle
 from transforms.errors import ServerFailed
 
 SETTINGS = {

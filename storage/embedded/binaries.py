@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from storage.embedded_process import Account, runs_as
+from storage.embedded.process import Account, runs_as
 from transforms.errors import ServerFailed
 
 SHARED = (Path("/var/lib/warmbars"), Path("/var/tmp/warmbars"))

@@ -1,4 +1,4 @@
-"""The process that owns the embedded servers: `python -m storage.supervisor HOME`.
+"""The process that owns the embedded servers: `python -m storage.embedded.supervisor HOME`.
 
 Started by storage/embedded.py, it detaches from the program that did (own session: Ctrl-C there does not
 reach it), takes `supervisor.lock` for its life, starts both servers, starts one again that ends, and stops
@@ -20,11 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from storage.embedded_binaries import binaries, postgres_major, wheel_version
-from storage.embedded_home import MAXMEMORY, Home, Phase, State, bound, is_current, take
-from storage.embedded_pg import Postgres
-from storage.embedded_process import Child, account_for, stop
-from storage.embedded_valkey import Valkey
+from storage.embedded.binaries import binaries, postgres_major, wheel_version
+from storage.embedded.home import MAXMEMORY, Home, Phase, State, bound, is_current, take
+from storage.embedded.pg import Postgres
+from storage.embedded.process import Child, account_for, stop
+from storage.embedded.valkey import Valkey
 from transforms.errors import PipelineError, ServerFailed
 
 LINGER_SECONDS = 1.5
@@ -105,7 +105,7 @@ class Supervisor:
             server.prepare(passwords)
             self._bring_up(server)
         if not home.provisioned(passwords):
-            from storage.embedded_roles import provision  # imports psycopg, which a later start does without
+            from storage.embedded.roles import provision  # imports psycopg, which a later start does without
 
             self._say(message="creating databases and roles")
             provision(self._state.postgres_port, passwords)

@@ -5,8 +5,8 @@ import socket
 from hashlib import sha256
 from pathlib import Path
 
-from storage.embedded_home import Home
-from storage.embedded_process import Account, Child, Command, Place, launch, own
+from storage.embedded.home import Home
+from storage.embedded.process import Account, Child, Command, Place, launch, own
 
 # wb_app: every command but those that administer the server or carry its data elsewhere.
 APP_RIGHTS = "~* &* +@all -@admin -migrate -restore-asking -swapdb +role +client|list"

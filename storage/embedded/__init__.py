@@ -5,7 +5,7 @@
 
 The first user starts them, later ones join, and soon after the last one is gone, however it went, they stop:
 each user holds a lock that the kernel takes back. `up` keeps them without users until `down`. Their owner is
-a supervisor that is nobody's child (storage/supervisor.py). For the directory see storage/embedded_home.py.
+a supervisor that is nobody's child (storage/embedded/supervisor.py). For the directory see storage/embedded/home.py.
 """
 
 import os
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from storage.embedded_home import MAXMEMORY, Home, Phase, State, is_held, tail, take
+from storage.embedded.home import MAXMEMORY, Home, Phase, State, is_held, tail, take
 from transforms.errors import ServerFailed
 
 Report = Callable[[str], None]
@@ -152,13 +152,13 @@ def _start(home: Home, maxmemory: str) -> bool:
 
 def _spawn(home: Home, maxmemory: str) -> None:
     """Run the supervisor until it has detached itself and holds its lock."""
-    from storage.embedded_pg import refuse_other_major
+    from storage.embedded.pg import refuse_other_major
 
     refuse_other_major(home)
     code = Path(__file__).resolve().parent.parent
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-P", "-m", "storage.supervisor", str(home.path), "--maxmemory", maxmemory]
+    command = [sys.executable, "-P", "-m", "storage.embedded.supervisor", str(home.path), "--maxmemory", maxmemory]
     (home.log / "supervisor.log").touch(mode=0o600)
     with (home.log / "supervisor.log").open("ab") as log:
         done = subprocess.run(

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from storage.embedded_home import bound, tail, take
+from storage.embedded.home import bound, tail, take
 from transforms.errors import ServerFailed
 
 LINUX = sys.platform == "linux"

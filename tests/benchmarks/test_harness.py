@@ -1,0 +1,111 @@
+"""The harness: what is run in which order, and what is made of the samples."""
+
+import json
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from benchmarks.__main__ import NAMES, app
+from benchmarks.harness import Direction, Measure, Result, run
+from benchmarks.report import as_json, as_markdown, as_table, notes
+
+
+class Counting(Measure):
+    """Gives the numbers it was told to, and remembers what was asked."""
+
+    name = "counting"
+    unit = "s"
+    target = 2.0
+    direction = "at most"
+
+    def __init__(self, ours: list[float], reference: list[float]) -> None:
+        self.asked: list[str] = []
+        self._ours, self._reference = iter(ours), iter(reference)
+
+    @property
+    def about(self) -> str:
+        return "numbers"
+
+    def setup(self) -> None:
+        self.asked.append("setup")
+
+    def ours(self) -> float:
+        self.asked.append("ours")
+        return next(self._ours)
+
+    def reference(self) -> float:
+        self.asked.append("reference")
+        return next(self._reference)
+
+    def details(self) -> dict[str, float]:
+        return {"parts": 3.0}
+
+    def teardown(self) -> None:
+        self.asked.append("teardown")
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def result(target: float, direction: Direction, ours: float = 3.0) -> Result:
+    return Result("m", "about", "s", ours, 2.0, (1.0, 2.0), target, direction, 5, {})
+
+
+def test_both_sides_take_turns_after_a_warm_up() -> None:
+    measure = Counting([99, 1, 2], [99, 1, 1])
+    run(measure, 2, silent)
+    assert measure.asked == ["setup", *["ours", "reference"] * 3, "teardown"]
+
+
+def test_medians_leave_out_the_warm_up() -> None:
+    found = run(Counting([99, 8, 2, 4], [1, 1, 2, 4]), 3, silent)
+    assert (found.ours, found.reference, found.ratio) == (4, 2, 2.0)
+    assert found.spread == (1.0, 8.0)
+
+
+def test_a_failing_measure_is_torn_down() -> None:
+    measure = Counting([], [])
+    with pytest.raises(StopIteration):
+        run(measure, 1, silent)
+    assert measure.asked[-1] == "teardown"
+
+
+@pytest.mark.parametrize(
+    ("direction", "target", "met"),
+    [("at least", 1.5, True), ("at least", 1.6, False), ("at most", 1.5, True), ("at most", 1.4, False)],
+)
+def test_which_side_of_the_target_counts(direction: Direction, target: float, met: bool) -> None:  # noqa: FBT001
+    assert result(target, direction).met is met
+
+
+def test_json_has_what_scripts_read() -> None:
+    found = run(Counting([1, 1], [2, 2]), 1, silent)
+    (told,) = json.loads(json.dumps(as_json([found])))
+    wanted = {"measure": "counting", "ours": 1, "reference": 2, "ratio": 0.5, "target": 2.0, "met": True}
+    assert wanted.items() <= told.items()
+    assert (told["spread"], told["unit"], told["details"]) == ([0.5, 0.5], "s", {"parts": 3.0})
+
+
+def test_table_and_notes_show_a_missed_target() -> None:
+    console = Console(width=120, record=True, file=None, quiet=False)
+    with console.capture() as shown:
+        console.print(as_table("some", [result(1.4, "at most")]))
+    assert [word in shown.get() for word in ("1.50", "1.00 to 2.00", "at most 1.4", "no")] == [True] * 4
+    assert notes([result(1.4, "at most")]) == ["m: about"]
+
+
+def test_the_record_names_the_machine() -> None:
+    record = as_markdown("some", [result(1.4, "at most")])
+    assert "| m | 3 s | 2 s | 1.50 | 1.00 to 2.00 | at most 1.4 | no |" in record
+    assert "cores" in record
+    assert "polars" in record
+
+
+def test_unknown_names_are_refused_with_the_known_ones() -> None:
+    answer = CliRunner().invoke(app, ["nonsense"])
+    assert answer.exit_code == 2
+    assert "nonsense" in answer.output
+    assert all(name in answer.output for name in NAMES)
+    assert "pipeline" in NAMES
