@@ -82,9 +82,8 @@ def tiled(ticks: Path, weeks: int, target: Path) -> Path:
     writer: pq.ParquetWriter | None = None
     for week in range(weeks):
         onto = dict(zip(days, sessions[week * len(days) : (week + 1) * len(days)], strict=True))
-        stamps = (
-            (local + (dates.replace_strict(onto) - dates)).dt.replace_time_zone(NEW_YORK).dt.convert_time_zone("UTC")
-        )
+        moved = local + (dates.replace_strict(onto) - dates)
+        stamps = moved.dt.replace_time_zone(NEW_YORK).dt.convert_time_zone("UTC")
         table = frame.with_columns(stamps.alias("timestamp")).to_arrow(compat_level=pl.CompatLevel.oldest())
         writer = writer or pq.ParquetWriter(target, table.schema)
         writer.write_table(table)

@@ -127,11 +127,13 @@ def computed(read: Mapping[str, pl.DataFrame], given: Given) -> dict[str, pl.Dat
     out["correlations"] = correlations(pairs, given.lags, given.min_n).rename({"window": "window_sessions"})
 
     newest_minute = minutes.group_by("symbol", "session").agg(_minute=pl.col("timestamp").last())
-    newest = adjusted["1d"].group_by("symbol").tail(2).group_by("symbol", maintain_order=True)
+    both = bars["1d"].join(adjusted["1d"].select("symbol", "timestamp", _adjusted="close"), on=["symbol", "timestamp"])
+    newest = both.sort("symbol", "timestamp").group_by("symbol").tail(2).group_by("symbol", maintain_order=True)
+    scale = pl.col("close").last() / pl.col("_adjusted").last()
     quotes = newest.agg(
         pl.col("timestamp", "session", "open", "high", "low", "volume").last(),
         last=pl.col("close").last(),
-        previous_close=pl.when(pl.len() > 1).then(pl.col("close").first()),
+        previous_close=pl.when(pl.len() > 1).then(pl.col("_adjusted").first() * scale),
     ).join(newest_minute, on=["symbol", "session"], how="left")
     change = pl.col("last") - pl.col("previous_close")
     out["quotes"] = quotes.with_columns(

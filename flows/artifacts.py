@@ -38,7 +38,7 @@ def _(report: Ingested) -> Section:
     stored = sum(file.written.inserted + file.written.changed + file.written.removed for file in files)
     rejected = sum(file.rejected for file in files)
     words = f"{stored:,} rows stored" + (f", {rejected:,} rejected" if rejected else "")
-    failures = tuple(f"{file.source}: {file.origin}: {file.error}" for file in files if file.error is not None)
+    failures = tuple(f"{file.source}: {file.error}" for file in files if file.error is not None)
     return Section("Ingested", words, table(headers, rows), failures)
 
 

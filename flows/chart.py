@@ -128,9 +128,7 @@ def _half(level: int, top: int, bottom: int, body: Sequence[int]) -> Half:
     return "wick" if top <= level <= bottom else "none"
 
 
-def _draw_line(
-    cells: list[list[Cell]], axis: _Axis, values: Sequence[float | None], step: int, style: str
-) -> None:
+def _draw_line(cells: list[list[Cell]], axis: _Axis, values: Sequence[float | None], step: int, style: str) -> None:
     """One dash a column; between two candles that stand apart, one half way."""
     known = [None if value is None else axis.level(value, len(_LEVELS)) for value in values]
     for number, level in enumerate(known):
@@ -160,9 +158,9 @@ def _range(chart: Chart) -> tuple[float, float]:
 
 
 def _price_labels(bounds: tuple[float, float], rows: int) -> dict[int, str]:
-    """Round prices, about one in four rows: row = text."""
+    """Round prices, at most one in two rows: row = text."""
     low, high = bounds
-    rough = (high - low) / max(1, rows // 4)
+    rough = (high - low) / max(1.0, rows / 2.5)
     power = 10.0 ** math.floor(math.log10(rough))
     unit = next(unit for unit in (1, 2, 2.5, 5, 10) if unit * power >= rough * 0.999)
     step = unit * power

@@ -157,13 +157,14 @@ def _open(every: list[tuple[Interval, pl.DataFrame]], market: Market, as_of: dat
 
 def sentiment(messages: pl.DataFrame, market: Market, as_of: datetime) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Closed sentiment buckets by interval, and what is still open (symbol, starts_at, due_at)."""
-    rows = messages.lazy().sort("symbol", "timestamp")
+    rows = messages.lazy().sort("symbol", "timestamp", "source", "external_id", "ordinal")
     hourly = sentiment_buckets(rows, market.sessions, "1h", market.rules).with_columns(
         due_at=pl.col("timestamp") + pl.duration(hours=1), starts_at="timestamp"
     )
     closes = market.sessions.select("session", due_at="close", starts_at=pl.col("close").shift(1))
     daily = sentiment_buckets(rows, market.sessions, "1d", market.rules).join(closes, on="session", how="left")
-    both = {"1h": hourly.collect(), "1d": daily.collect()}
+    # in memory: a mean's last bits depend on the order of its sum, which the streaming engine leaves open
+    both = {"1h": hourly.collect(engine="in-memory"), "1d": daily.collect(engine="in-memory")}
     running = pl.concat(
         [f.filter(pl.col("due_at") > as_of).select("symbol", "starts_at", "due_at") for f in both.values()]
     )

@@ -44,6 +44,7 @@ POLL_SECONDS: Final = 2.0
 MOST_RUNS: Final = 200
 """Runs the server returns at once."""
 _OURS: Final = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+_ENDED: Final = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
 _logger: logging.Logger = get_logger("warmbars.serve")
 
 
@@ -159,14 +160,19 @@ class Executor:
             await cast("Coroutine[Any, Any, Any]", flow_run)
         except Abort as exc:
             _logger.info("%s: not started, the server says: %s", run.name, exc)
+        except asyncio.CancelledError as exc:  # outside of the flow's own code, which would have ended the run
+            why = exc.args[0].reason if exc.args and isinstance(exc.args[0], Stop) else "cancelled"
+            await self._settle(run, Cancelled(message=why))
         except Exception:
             # The engine reports what a flow raises as the run's state: this is the engine, or the way to the server.
             _logger.exception("%s: could not be executed", run.name)
-            with suppress(httpx.HTTPError, PrefectHTTPStatusError):
-                crashed: State[Any] = Crashed(
-                    message="it could not be executed; the log of warmbars flow serve says why"
-                )
-                await self._client.set_flow_run_state(run.id, crashed, force=True)
+            await self._settle(run, Crashed(message="not executed; the log of warmbars flow serve says why"))
+
+    async def _settle(self, run: FlowRun, state: State[Any]) -> None:
+        """See to it that a run that nobody executes any more does not stay as if somebody did."""
+        with suppress(httpx.HTTPError, PrefectHTTPStatusError):
+            if (await self._client.read_flow_run(run.id)).state_type not in _ENDED:
+                await self._client.set_flow_run_state(run.id, state, force=True)
 
     async def _cancel_cancelled(self) -> None:
         """Runs of ours that somebody cancelled in the UI end at their next batch."""

@@ -14,6 +14,7 @@ from flows.chart import DOWN, FAINT, UP, draw
 from flows.spotlight import Finding, Spotlight
 from flows.steps import FileReport, Ingested, Published, Refreshed, RunReport
 from storage.market.raw import Written
+from transforms.schema import MARKET_SYMBOL
 
 WIDE = 108
 """From this width on, the chart stands beside the tables."""
@@ -51,7 +52,17 @@ def run_page(page: RunPage, width: int, *, color: bool = True) -> RenderableType
         body.add_row(tables, _spotlight(page.spotlight, width - _TABLES - 7, color=color))
     else:
         body = Group(tables, "", _spotlight(page.spotlight, width - 4, color=color))
-    parts = [_title(page), "", *_about(page), _steps(page), "", body, "", *_finding(page.finding), _next(page)]
+    parts = [
+        _title(page),
+        "",
+        *_about(page),
+        _steps(page),
+        "",
+        body,
+        "",
+        *_finding(page.finding),
+        *_next(page, width - 4),
+    ]
     return Padding(Group(*parts), (1, 2))
 
 
@@ -71,7 +82,7 @@ def _about(page: RunPage) -> Iterable[RenderableType]:
         text.append("The same seed gives the same rows, on the exchange's own calendar, and one relation is planted ")
         text.append("for the pipeline to find. Your own rows: see the last command below.")
     else:
-        text.append("Nothing was there twice: rows already stored are left alone.")
+        text.append("Rows that were stored already are left alone, so nothing is there twice.")
     yield text
     yield ""
 
@@ -86,8 +97,7 @@ def _steps(page: RunPage) -> Table:
         "publish": _publish_line(page.published),
     }
     for step, took in page.seconds.items():
-        bar = Text("━" * max(1, round(took / longest * _BAR)), "cyan")
-        bar.append("━" * (_BAR - len(bar)), "bright_black")
+        bar = Text(("━" * max(1, round(took / longest * _BAR))).ljust(_BAR), "cyan")
         table.add_row(Text(step, "bold"), bar, Text(seconds(took), justify="right"), done.get(step, ""))
     return table
 
@@ -96,16 +106,23 @@ def _ingest_line(ingested: Ingested) -> str:
     totals = total(ingested.files)
     if not totals.read:
         return "nothing to read"
-    if not (totals.written.inserted or totals.written.changed or totals.written.removed):
-        return f"{count(totals.read, 'row')}, none new"
-    return f"{totals.read:,} rows read, {totals.written.inserted:,} new"
+    written = totals.written
+    done = {
+        "new": written.inserted,
+        "changed": written.changed,
+        "removed": written.removed,
+        "rejected": totals.rejected,
+    }
+    told = [f"{n:,} {what}" for what, n in done.items() if n]
+    return f"{count(totals.read, 'row')} read, {', '.join(told) if told else 'none new'}"
 
 
 def _refresh_line(refreshed: Refreshed) -> str:
     if not refreshed.windows:
         return "nothing was dirty"
     rows = sum(refreshed.rows.values())
-    return f"{count(rows, 'row')} written, {count(len(refreshed.symbols), 'symbol')}"
+    market = " and the market" if MARKET_SYMBOL in refreshed.symbols else ""
+    return f"{count(rows, 'row')} written, {count(len(refreshed.symbols - {MARKET_SYMBOL}), 'symbol')}{market}"
 
 
 def _publish_line(published: Published) -> str:
@@ -126,7 +143,7 @@ def _ingested(ingested: Ingested) -> RenderableType:
     for report in ingested.files:
         if report.error is None or report.read:
             by_dataset.setdefault(report.dataset, []).append(report)
-    table = _plain_table("ingested", "rows", "new", "changed", "rejected")
+    table = plain_table("ingested", "rows", "new", "changed", "rejected")
     for dataset, reports in by_dataset.items():
         table.add_row(dataset, *_counts(total(reports)))
     parts: list[RenderableType] = [table]
@@ -141,7 +158,7 @@ def _computed(refreshed: Refreshed) -> RenderableType:
         return Text("computed nothing: no row was new or changed", FAINT)
     names = sorted(rows, key=_table_order)
     half = (len(names) + 1) // 2
-    table = _plain_table("computed", "rows", "", "rows")
+    table = plain_table("computed", "rows", "", "rows")
     table.columns[2].justify = "left"
     for left, right in zip(names[:half], [*names[half:], *[""] * (len(names) % 2)], strict=True):
         table.add_row(left, f"{rows[left]:,}", right, f"{rows[right]:,}" if right else "")
@@ -182,12 +199,15 @@ def _finding(finding: Finding | None) -> Iterable[RenderableType]:
         yield ""
 
 
-def _next(page: RunPage) -> Table:
-    table = Table.grid(padding=(0, 2))
+def _next(page: RunPage, width: int) -> Iterable[Text]:
+    """A command a line, with what it is for where there is room."""
+    longest = max((len(command) for command, _ in page.next), default=0) + len(page.program) + 3
     for number, (command, what) in enumerate(page.next):
-        line = Text.assemble((f"{page.program} {command}", "bold cyan"), (f"  {what}", FAINT))
-        table.add_row(Text("next" if number == 0 else "", "bold"), line)
-    return table
+        line = Text.assemble(("next  " if number == 0 else " " * 6, "bold"), overflow="fold")
+        line.append(f"{page.program} {command}".ljust(longest), "bold cyan")
+        if len(line) + len(what) <= width:
+            line.append(what, FAINT)
+        yield line
 
 
 def ingested_table(ingested: Ingested) -> RenderableType:
@@ -196,13 +216,13 @@ def ingested_table(ingested: Ingested) -> RenderableType:
     shown = reports
     if len(reports) > _FILES_SHOWN:
         shown = [r for r in reports if r.rejected or r.notes][:_FILES_SHOWN]
-    table = _plain_table("file", "dataset", "rows", "new", "changed", "removed", "rejected")
+    table = plain_table("file", "dataset", "rows", "new", "changed", "removed", "rejected")
     table.columns[1].justify = "left"
     for report in shown:
-        table.add_row(Text(report.origin), report.dataset, *_counts(report, removed=True))
+        table.add_row(Text(report.origin, overflow="fold"), report.dataset, *_counts(report, removed=True))
     if len(reports) > 1:
         table.add_row(Text(f"{len(reports)} files", FAINT), "", *_counts(total(reports), removed=True), style="bold")
-    notes = [Text(f"{r.origin}: {note}", FAINT) for r in shown for note in r.notes]
+    notes = [Text(f"{r.origin}: {'; '.join(r.notes)}", FAINT) for r in shown if r.notes]
     return Group(table, *notes)
 
 
@@ -225,7 +245,7 @@ def computed_table(refreshed: Refreshed) -> RenderableType:
     return _computed(refreshed)
 
 
-def _plain_table(first: str, *numbers: str) -> Table:
+def plain_table(first: str, *numbers: str) -> Table:
     """A table without frame: text at the left, numbers at the right."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column(escape(first))

@@ -18,7 +18,6 @@ from contextlib import suppress
 from typing import Final, Self
 
 from storage.embedded.home import Home, bound, tail
-
 from transforms.errors import ServerFailed
 
 PORT: Final = 4200

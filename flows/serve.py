@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
+from inspect import isawaitable
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from storage.embedded.home import Home, take
-
 from flows.prefect_server import DATABASE_VARIABLES, PrefectServer
 from flows.wiring import Deps, wire
 from storage.embedded import embedded, masked
+from storage.embedded.home import Home, take
 from storage.settings import Settings
 from transforms.errors import ConfigurationError
 
@@ -28,6 +28,9 @@ Report = Callable[[str], None]
 
 HEARTBEAT_SECONDS: Final = 30
 """Prefect's least. An asynchronous run pays one event for it; without it nobody elsewhere notices a dead run."""
+
+FLUSH_SECONDS: Final = 10.0
+"""How long the end waits for logs and events to reach a server that may have gone."""
 
 
 def serve(settings: Settings, *, port: int | None = None, report: Report = print) -> int:
@@ -80,6 +83,8 @@ def _execute(deps: Deps, server: PrefectServer | None, signals: "_Signals", repo
     """Run the executor in a thread: the engine would replace the handlers of signals in the main one."""
     from prefect.settings import get_current_settings
 
+    import flows.executor  # noqa: F401  (slow, and the server is as slow to start)
+
     if server is not None:
         server.wait()
     report(f"Prefect's UI: {masked(get_current_settings().ui_url or '')}")
@@ -90,8 +95,6 @@ def _execute(deps: Deps, server: PrefectServer | None, signals: "_Signals", repo
 
 async def _serve(deps: Deps, server: PrefectServer | None, signals: "_Signals", report: Report) -> None:
     from prefect.client.orchestration import get_client
-    from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogHandler
 
     from flows.deployments import find, register
     from flows.executor import Executor
@@ -106,8 +109,18 @@ async def _serve(deps: Deps, server: PrefectServer | None, signals: "_Signals", 
             report(f"executing {', '.join(d.name for d in registered)} by {path}; Ctrl-C ends it")
             check = server.check if server is not None else _nothing
             await Executor(client, registered, owner, check=check).run(stop)
-        await APILogHandler.aflush()
-        EventsWorker.instance().wait_until_empty()
+        await _flush()
+
+
+async def _flush() -> None:
+    """Let what is queued reach the server while there is one: logs, and events, which are the states of tasks."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        drained = worker.drain_all(timeout=FLUSH_SECONDS)
+        if isawaitable(drained):
+            await drained
 
 
 def _nothing() -> None:

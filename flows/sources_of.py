@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 
-from flows.sources import FileSource, Markets, SimulatedSource, Source
+from flows.sources import Markets, Source, open_source
 from flows.wiring import Deps
 from storage.settings import SourceSettings
 from transforms.errors import ConfigurationError
@@ -15,14 +15,7 @@ Named = tuple[str, SourceSettings]
 def sources_of(deps: Deps, named: Iterable[Named], as_of: datetime) -> list[Source]:
     """The sources of these names and settings, on the stored calendars."""
     markets = stored_markets(deps, as_of)
-    return [source_of(name, settings, markets) for name, settings in named]
-
-
-def source_of(name: str, settings: SourceSettings, markets: Markets) -> Source:
-    """One source; its name is the `source` of rows that name none."""
-    if settings.kind == "simulated":
-        return SimulatedSource(name, settings, markets)
-    return FileSource(name, settings, markets)
+    return [open_source(name, settings, markets) for name, settings in named]
 
 
 def configured(deps: Deps, names: Iterable[str] = ()) -> list[Named]:

@@ -58,7 +58,7 @@ class Finding:
 def spotlight(reader: Reader) -> tuple[Spotlight | None, Finding | None]:
     """A symbol worth a look, the one that shows the finding best if there is a finding."""
     names = symbols(reader)[:MOST_SYMBOLS]
-    related = {name: _pairs_by_lag(reader.correlations(name).value) for name in names}
+    related = {name: pairs_by_lag(reader.correlations(name).value) for name in names}
     finding = strongest(related)
     if finding is not None:
         lag = finding.lag
@@ -126,8 +126,8 @@ def _pooled(lag: int, values: Iterable[tuple[float, int]]) -> Finding | None:
     return Finding(lag, math.tanh(z), sum(n for _, n in usable), len(usable), z * math.sqrt(weight))
 
 
-def _pairs_by_lag(correlations: pl.DataFrame) -> dict[int, tuple[float, int]]:
-    """lag = r, n of sentiment and return over all sessions."""
+def pairs_by_lag(correlations: pl.DataFrame) -> dict[int, tuple[float, int]]:
+    """Lag = r, n of sentiment and return over all sessions."""
     if correlations.is_empty():
         return {}
     rows = correlations.filter(

@@ -20,6 +20,11 @@ from transforms.schema import MARKET_SYMBOL
 Progress = Callable[[str], None]
 """Told what is being done, in a few words; steps never print."""
 
+_UNADJUSTABLE = (
+    "prices adjusted for dividends cannot be brought back to what was traded; ingest the vendor's raw or"
+    " split-adjusted prices (price_basis raw or split)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
@@ -103,6 +108,8 @@ def _stored(deps: Deps, run: Run, source: str, item: Batch | Failure, reject_lim
     """Store one batch; the report of what became of it."""
     if isinstance(item, Failure):
         return FileReport(source, item.origin.name, "?", 0, 0, Written(), error=str(item.error))
+    if item.price_basis == "split_dividend":
+        return FileReport(source, item.origin.name, item.dataset, item.frame.height, 0, Written(), error=_UNADJUSTABLE)
     good, rejected = item.checked(run.as_of, deps.settings.future_tolerance)
     deps.raw.reject(rejected, run.id, reject_limit)
     rows = Rows(item.dataset, good, item.price_basis, item.market, run.id)

@@ -64,7 +64,12 @@ class Deps:
 
     def reader(self) -> Reader:
         """A reader of the cache that falls back to the database."""
-        return Reader(self.client, self.keys, Freshness(self.settings.soft_ttl_seconds), self.loader)
+        market = self.settings.market
+        freshness = Freshness(
+            self.settings.soft_ttl_seconds,
+            lambda symbol, start, end: self.calendars.traded(symbol, market, start, end),
+        )
+        return Reader(self.client, self.keys, freshness, self.loader)
 
 
 @dataclass(frozen=True, slots=True)

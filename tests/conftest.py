@@ -43,8 +43,9 @@ def empty(servers: Servers) -> Servers:
 
 
 def truncate(servers: Servers) -> None:
-    """Empty every table."""
-    tables = ", ".join(f"{table.schema}.{table.name}" for table in metadata.sorted_tables)
+    """Empty every table but those of the calendars, which hold nothing of ours."""
+    kept = {"markets", "sessions"}
+    tables = ", ".join(f"{table.schema}.{table.name}" for table in metadata.sorted_tables if table.name not in kept)
     with psycopg.connect(servers.owner_url) as connection:
         connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")
 

@@ -55,9 +55,7 @@ def _carries(conditions: Sequence[str]) -> pl.Expr:
     flagged = pl.col("_bits") & bits != 0
     if not words:
         return flagged
-    return flagged | pl.col("condition").str.contains(rf"(?:^|[\s,;|])(?:{words})(?:$|[\s,;|])").fill_null(
-        False
-    )
+    return flagged | pl.col("condition").str.contains(rf"(?:^|[\s,;|])(?:{words})(?:$|[\s,;|])").fill_null(False)
 
 
 def bars_from_minutes(rows: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
@@ -70,9 +68,7 @@ def bars_from_minutes(rows: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketR
     return rows.pipe(place, sessions, rules, late=auction).pipe(_fold, "1m")
 
 
-def resample(
-    bars: pl.LazyFrame, interval: Interval, sessions: pl.LazyFrame, rules: BucketRules
-) -> pl.LazyFrame:
+def resample(bars: pl.LazyFrame, interval: Interval, sessions: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
     """Bars of `interval` from finer BARS sorted by (symbol, timestamp) whose buckets nest in it."""
     return bars.pipe(place, sessions, rules).pipe(_fold, interval)
 
@@ -117,15 +113,13 @@ def fill_bars(
 ) -> pl.LazyFrame:
     """Vendors' bars for buckets nothing finer reached, from RAW_BARS of 1h and 1d, one row a key.
 
-    A row stands for its hours clipped to those that count in its session. One of the interval's own
-    granularity counts if it then is exactly a bucket; finer ones count, folded, where it is missing and
-    each lies in one bucket.
+    A row stands for its hours clipped to those that count in its session. One of the interval's own granularity
+    counts if it then is exactly a bucket; finer ones count, folded, where it is missing.
     """
     minutes = pl.col("granularity").replace_strict(INTRADAY_MINUTES, default=None, return_dtype=pl.Int64)
-    placed = place_spans(rows, pl.duration(minutes=minutes), sessions, rules)
-    nested = placed.filter(pl.col("_until") <= bucket_end(interval)).sort("symbol", "_at")
+    placed = place_spans(rows, pl.duration(minutes=minutes), sessions, rules).sort("symbol", "_at")
     whole = (pl.col("_at") == bucket_label(interval)) & (pl.col("_until") == bucket_end(interval))
-    exact = nested.filter((pl.col("granularity") == interval) & whole).pipe(_fold, interval)
+    exact = placed.filter((pl.col("granularity") == interval) & whole).pipe(_fold, interval)
     finer = minutes < INTRADAY_MINUTES.get(interval, _A_DAY)
-    guessed = nested.filter(finer).pipe(_fold, interval).join(exact, on=KEY, how="anti")
+    guessed = placed.filter(finer).pipe(_fold, interval).join(exact, on=KEY, how="anti")
     return pl.concat([exact, guessed]).join(reached, on=KEY, how="anti").pipe(_as_bars)

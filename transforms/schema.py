@@ -31,54 +31,54 @@ OHLCV: Final = (*OHLC, "volume")
 
 TICKS: Final = pl.Schema(
     {
-        "symbol": pl.String,
+        "symbol": pl.String(),
         "timestamp": UTC_US,
-        "source": pl.String,
-        "sequence": pl.Int32,
-        "price": pl.Float64,
-        "size": pl.Float64,
-        "condition": pl.String,
+        "source": pl.String(),
+        "sequence": pl.Int32(),
+        "price": pl.Float64(),
+        "size": pl.Float64(),
+        "condition": pl.String(),
     }
 )
 """Trades. Total order within a symbol: (timestamp, sequence)."""
 
 RAW_BARS: Final = pl.Schema(
     {
-        "symbol": pl.String,
-        "granularity": pl.String,
+        "symbol": pl.String(),
+        "granularity": pl.String(),
         "timestamp": UTC_US,
-        "source": pl.String,
-        "open": pl.Float64,
-        "high": pl.Float64,
-        "low": pl.Float64,
-        "close": pl.Float64,
-        "volume": pl.Float64,
-        "adjusted_close": pl.Float64,
+        "source": pl.String(),
+        "open": pl.Float64(),
+        "high": pl.Float64(),
+        "low": pl.Float64(),
+        "close": pl.Float64(),
+        "volume": pl.Float64(),
+        "adjusted_close": pl.Float64(),
     }
 )
 """Vendor bars, labelled by their UTC start; a `1d` row carries its session's open."""
 
 SENTIMENT: Final = pl.Schema(
     {
-        "symbol": pl.String,
+        "symbol": pl.String(),
         "timestamp": UTC_US,
-        "source": pl.String,
-        "external_id": pl.String,
-        "ordinal": pl.Int32,
-        "sentiment_score": pl.Float64,
-        "confidence": pl.Float64,
+        "source": pl.String(),
+        "external_id": pl.String(),
+        "ordinal": pl.Int32(),
+        "sentiment_score": pl.Float64(),
+        "confidence": pl.Float64(),
     }
 )
 """Scored messages: score in [-1, 1], confidence in [0, 1]."""
 
 ACTIONS: Final = pl.Schema(
     {
-        "symbol": pl.String,
-        "ex_date": pl.Date,
-        "action": pl.String,
-        "source": pl.String,
-        "ordinal": pl.Int32,
-        "value": pl.Float64,
+        "symbol": pl.String(),
+        "ex_date": pl.Date(),
+        "action": pl.String(),
+        "source": pl.String(),
+        "ordinal": pl.Int32(),
+        "value": pl.Float64(),
     }
 )
 """Corporate actions: `split` (new shares per old share) and `dividend` (cash per share)."""
@@ -92,8 +92,8 @@ RAW_SCHEMAS: Final[dict[str, pl.Schema]] = {
 
 SESSIONS: Final = pl.Schema(
     {
-        "market": pl.String,
-        "session": pl.Date,
+        "market": pl.String(),
+        "session": pl.Date(),
         "open": UTC_US,
         "close": UTC_US,
         "break_start": UTC_US,
@@ -106,14 +106,14 @@ SESSIONS: Final = pl.Schema(
 
 BARS: Final = pl.Schema(
     {
-        "symbol": pl.String,
+        "symbol": pl.String(),
         "timestamp": UTC_US,
-        "session": pl.Date,
-        "open": pl.Float64,
-        "high": pl.Float64,
-        "low": pl.Float64,
-        "close": pl.Float64,
-        "volume": pl.Float64,
+        "session": pl.Date(),
+        "open": pl.Float64(),
+        "high": pl.Float64(),
+        "low": pl.Float64(),
+        "close": pl.Float64(),
+        "volume": pl.Float64(),
     }
 )
 """Bars as we compute them, sorted by (symbol, timestamp)."""

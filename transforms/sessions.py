@@ -173,7 +173,8 @@ def place_spans(rows: pl.LazyFrame, length: pl.Expr, sessions: pl.LazyFrame, rul
     """Like `place`, for rows that stand for [timestamp, timestamp + length); null: the whole session.
 
     The span is clipped to the hours that count in the session its end lies in: it becomes [`_at`, `_until`).
-    Rows of which nothing is left are dropped; a span may still reach over a break or the bounds of a bucket.
+    Rows of which nothing is left, or which reach back into the session before, are dropped; a span may still
+    reach over a break or the bounds of a bucket.
     """
     until = pl.col("timestamp") + length
     first, last = _hours(rules)
@@ -183,12 +184,14 @@ def place_spans(rows: pl.LazyFrame, length: pl.Expr, sessions: pl.LazyFrame, rul
         at = pl.when((at >= break_start) & (at < break_end)).then(break_end).otherwise(at)
         end = pl.when((end > break_start) & (end <= break_end)).then(break_start).otherwise(end)
     whole = pl.col("_until").is_null()
+    days = days_of(sessions).with_columns(_before=last.shift(1))
+    alone = whole | (pl.col("timestamp") >= pl.col("_before")).fill_null(True)
     return (
         rows.drop("session", strict=False)
         .with_columns(_until=until, _minute=pl.coalesce(until - MINUTE, "timestamp"))
         .sort("_minute")
-        .join_asof(days_of(sessions), left_on="_minute", right_on="_day_start")
-        .filter(pl.col("_minute") < pl.col("_day_end"))
+        .join_asof(days, left_on="_minute", right_on="_day_start")
+        .filter((pl.col("_minute") < pl.col("_day_end")) & alone)
         .with_columns(_at=pl.when(whole).then(first).otherwise(at), _until=pl.when(whole).then(last).otherwise(end))
         .filter(pl.col("_at") < pl.col("_until"))
         .pipe(_on_grid, rules)

@@ -34,7 +34,7 @@ FIRST_DAY: Final = date(1700, 1, 1)
 CELL: Final = 80
 """Characters kept of a text cell in a rejected row."""
 
-_OPTIONAL: Final = frozenset({"condition", "adjusted_close", "external_id", "confidence"})
+_OPTIONAL: Final = frozenset({"condition", "adjusted_close"})
 
 
 def validate(

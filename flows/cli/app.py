@@ -60,8 +60,6 @@ def warmbars(
     shown: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show log messages, and where an error comes from.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show log messages, and where an error comes from.")] = False,
 ) -> None:
     """Batch analytics for stock charts."""

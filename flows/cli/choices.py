@@ -31,3 +31,15 @@ def mapping(pairs: list[str]) -> dict[str, str]:
     if wrong:
         raise typer.BadParameter(f"{wrong[0]!r}: write theirs=ours, such as 'Adj Close=close'")
     return {theirs.strip(): ours.strip() for theirs, _, ours in split}
+
+
+def zone(name: str) -> str:
+    """The IANA name of a time zone."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+        raise typer.BadParameter(
+            f"no time zone is called {name!r}; write America/New_York, Asia/Kolkata or UTC"
+        ) from exc

@@ -21,9 +21,12 @@ _FILES = "files"
 """Name of the source of files given on the command line."""
 
 
-@command(PIPELINE, "warmbars ingest trades.parquet",
-        "warmbars ingest 'bars/*.csv' --map 'Adj Close=close' --granularity 1d",
-        "warmbars ingest simulated")
+@command(
+    PIPELINE,
+    "warmbars ingest trades.parquet",
+    "warmbars ingest 'bars/*.csv' --map 'Adj Close=close' --granularity 1d",
+    "warmbars ingest simulated",
+)
 def ingest(
     sources: Annotated[
         list[str],
@@ -53,9 +56,7 @@ def ingest(
     source: Annotated[
         str | None, typer.Option(metavar="NAME", help=f"Name of the source the rows are kept under. [{_FILES}]")
     ] = None,
-    price_basis: Annotated[
-        choices.PriceBasis | None, typer.Option(help="How the vendor adjusted the prices.")
-    ] = None,
+    price_basis: Annotated[choices.PriceBasis | None, typer.Option(help="How the vendor adjusted the prices.")] = None,
     market: Annotated[
         str | None, typer.Option(metavar="CODE", help="Exchange calendar of symbols first seen here, such as XNYS.")
     ] = None,
@@ -96,8 +97,6 @@ def ingest(
 
 def _named(argument: str, settings: "Settings", name: str | None, given: dict[str, Any]) -> "Named":
     """The source an argument of `ingest` means: a configured one with these options, or files."""
-    from storage.settings import SourceSettings
-
     if argument in settings.sources:
         return name or argument, _with(argument, settings.sources[argument].model_dump() | given)
     if argument == "simulated":

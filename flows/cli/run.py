@@ -109,9 +109,7 @@ def _keep_running(names: Sequence[str], every: timedelta, *, as_json: bool) -> N
         raise typer.Exit(code())
 
 
-def _rounds(
-    deps: "Deps", names: Sequence[str], every: timedelta, stop: threading.Event, *, as_json: bool
-) -> None:
+def _rounds(deps: "Deps", names: Sequence[str], every: timedelta, stop: threading.Event, *, as_json: bool) -> None:
     from flows.sources_of import configured
 
     named = configured(deps, names)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from flows.cli.app import SERVERS, AsJson, command
 from flows.cli.console import out, print_json, warn, working
@@ -45,10 +45,8 @@ def up(
     if as_json:
         print_json({**shown, "home": str(servers.home), "pids": _pids(servers)})
         return
-    table = Table.grid(padding=(0, 2))
     for name, what in _URLS.items():
-        table.add_row(what, f"[cyan]{shown[name]}[/]")
-    out().print(table, soft_wrap=True)
+        out().print(f"{what:<31}[cyan]{escape(shown[name])}[/]", soft_wrap=True)
     if not show_passwords:
         out().print(
             f"Passwords: {servers.home / 'secrets.json'}, or warmbars up --show-passwords", style="dim", soft_wrap=True
@@ -101,13 +99,19 @@ def init(
     The embedded database is set up by itself; your own (WARMBARS_DATABASE_URL) needs this once a version.
     """
     with working("starting") as say:
+        from alembic.util import CommandError
+
         from flows.wiring import addresses, initialise
+        from storage.market.schema import REVISION
         from storage.settings import load_settings
 
         settings = load_settings()
         with addresses(settings, say) as where:
             say("migrating")
-            before, after = initialise(settings, where, revision)
+            try:
+                before, after = initialise(settings, where, revision)
+            except CommandError as exc:
+                raise ConfigurationError(f"--revision {revision}: {exc}; head, base and {REVISION} are known") from exc
     if as_json:
         print_json({"before": before, "after": after})
     elif before == after:

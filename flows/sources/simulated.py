@@ -7,23 +7,24 @@ and splits; where they overlap they agree exactly. A later `as_of` only adds row
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from flows.sources.base import LINE, Batch, Failure, Markets, Mode, Origin
-from flows.sources.chunks import GROUP, counted, cut, planned
+from flows.sources.chunks import GROUP, counted, planned
 from flows.sources.finish import finished, ordinal
-from flows.sources.noise import Purpose, uniform
+from flows.sources.noise import Ints, Purpose, uniform
 from flows.sources.simulated_days import ANCHOR, Days, simulate_days
 from flows.sources.simulated_messages import messages_of
 from flows.sources.simulated_minutes import has_auction, minutes_of, ticks_of
 from flows.sources.times import local_dates
 from storage.settings import SourceSettings
-from transforms.schema import OHLC, UTC_US, Dataset
+from transforms.schema import DATASETS, OHLC, UTC_US, Dataset
 
 TICK_SESSIONS: Final = 3
 MINUTE_SESSIONS: Final = 40
@@ -57,9 +58,7 @@ class Wrongs:
 class SimulatedSource:
     """The simulated market of one configured source."""
 
-    def __init__(
-        self, name: str, settings: SourceSettings, markets: Markets, wrongs: Wrongs | None = None
-    ) -> None:
+    def __init__(self, name: str, settings: SourceSettings, markets: Markets, wrongs: Wrongs | None = None) -> None:
         """Nothing is made before `batches` is asked."""
         self.name = name
         self._settings = settings
@@ -120,14 +119,22 @@ class SimulatedSource:
         return self._known("bars", rows, ("symbol", "date", "number"), OHLC, as_of)
 
     def _ticks(self, days: Days, as_of: datetime) -> pl.DataFrame:
-        """Trades of the newest sessions; their sequence does not depend on what has arrived."""
+        """Trades of the newest sessions; their sequence does not depend on what has arrived.
+
+        Whole local days only, since days are replaced: a first session's evening before is left to the minutes.
+        """
         recent = days.pick(slice(None), slice(max(days.sessions.height - TICK_SESSIONS, 0), None))
-        rows = ticks_of(self._settings.seed, minutes_of(self._settings.seed, recent)).select(
-            *("symbol", "date", "number", "place", "at", "condition"),
-            timestamp=pl.col("at").cast(UTC_US),
-            price="cents",
-            size=pl.col("size").cast(pl.Float64),
-            sequence=ordinal(("symbol", "at")),
+        whole = pl.col("timestamp") >= recent.sessions["day_start"][0]
+        rows = (
+            ticks_of(self._settings.seed, minutes_of(self._settings.seed, recent))
+            .select(
+                *("symbol", "date", "number", "place", "at", "condition"),
+                timestamp=pl.col("at").cast(UTC_US),
+                price="cents",
+                size=pl.col("size").cast(pl.Float64),
+                sequence=ordinal(("symbol", "at")),
+            )
+            .filter(whole)
         )
         return self._known("ticks", rows, ("symbol", "date", "number", "place"), ("price",), as_of)
 
@@ -144,12 +151,74 @@ class SimulatedSource:
 
         `at`: when a row is known, in microseconds since 1970. `prices`: columns in cents. `key`: what draws go by.
         """
-        coordinates = (DATASETS.index(dataset), *(rows[name].to_numpy() for name in key))
+        coordinates: list[Ints | int] = [DATASETS.index(dataset), *(rows[name].to_numpy() for name in key)]
         late, wrong = (
-            pl.lit(pl.Series(uniform(self._settings.seed, purpose, *coordinates) < share))
+            pl.Series(uniform(self._settings.seed, purpose, *coordinates) < share)
             for purpose, share in (
-                (Purpose.LATE, self._wrongs.late if dataset != "bars" else self._wrongs.late),
+                (Purpose.LATE, self._wrongs.late),
                 (Purpose.CORRECTED, self._wrongs.corrected),
             )
         )
-        return rows
+        now, later = _microseconds(as_of), LATE_BY // timedelta(microseconds=1)
+        arrived = pl.col("at") + pl.when(late).then(later).otherwise(0) <= now
+        off = np.where((wrong & (rows["at"] + later > now)).to_numpy(), WRONG_BY, 0)
+        # numpy divides exactly; Polars multiplies by 1/100, which misses the cent in the last bit
+        shown = rows.with_columns(pl.Series(name, (rows[name].to_numpy() + off) / 100) for name in prices)
+        return self._named(shown.filter(arrived))
+
+    def _named(self, rows: pl.DataFrame) -> pl.DataFrame:
+        names = pl.Series(symbol_names(self._settings.symbols))
+        return rows.with_columns(symbol=names.gather(rows["symbol"]))
+
+    def _batches(self, dataset: Dataset, rows: pl.DataFrame, batch_rows: int) -> Iterator[Batch]:
+        if rows.is_empty():
+            return
+        typed = rows.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(LINE))
+        frame = finished(typed, dataset, self.name)
+        mode: Mode = "replace" if dataset == "ticks" else "upsert"
+        zone = self._markets.time_zone_of(self._market) if mode == "replace" else None
+        for part in _whole_days(frame, batch_rows, zone) if zone else frame.iter_slices(batch_rows):
+            yield Batch(dataset, mode, part, self._origin, self._settings.price_basis, self._market, zone)
+
+
+def symbol_names(count: int) -> list[str]:
+    """WARM, EMBR, GLOW and so on; after the words, syllables."""
+    consonants, vowels = "BCDFGHKLMNPRSTVW", "AEIOU"
+    syllables = (
+        f"{a}{b}{c}{consonants[(number * 7) % 16]}"
+        for number, (c, b, a) in enumerate(product(consonants, vowels, consonants))
+    )
+    return [*_WORDS, *(name for name in syllables if name not in _WORDS)][:count]
+
+
+def _daily_rows(days: Days) -> pl.DataFrame:
+    """1d bars, stamped with their session's open, as the minutes' columns."""
+    shape = days.close.shape
+    opens = days.sessions["open"].to_physical().to_numpy()
+    known = days.sessions["close"].to_physical().to_numpy() + SETTLED // timedelta(microseconds=1)
+    grids = {
+        "symbol": np.broadcast_to(days.symbols[:, None], shape),
+        "date": np.broadcast_to(days.dates[None, :], shape),
+        "number": np.full(shape, -1),
+        **{name: getattr(days, name) for name in (*OHLC, "volume")},
+        "at": np.broadcast_to(known, shape),
+        "timestamp": np.broadcast_to(opens, shape),
+    }
+    rows = pl.DataFrame({name: grid.ravel() for name, grid in grids.items()})
+    return rows.with_columns(pl.col("timestamp").cast(UTC_US), granularity=pl.lit("1d"))
+
+
+def _whole_days(ticks: pl.DataFrame, batch_rows: int, time_zone: str) -> Iterator[pl.DataFrame]:
+    """Sorted ticks in parts of whole symbol-days."""
+    if ticks.height <= batch_rows:
+        return iter([ticks])
+    place = pl.int_range(pl.len(), dtype=pl.Int64)
+    days = local_dates(ticks["timestamp"], time_zone).alias(GROUP[1])
+    plan = planned([counted(ticks.select("symbol", days, place.alias(LINE)))], batch_rows)
+    ends = plan.ends or ()
+    bounds = zip([-1, *ends], ends, strict=False)
+    return (ticks.slice(before + 1, end - before) for before, end in bounds)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -29,8 +29,11 @@ def messages_of(seed: int, days: Days) -> pl.DataFrame:
     score = _scores(seed, days, (symbol, date, place), exists)
     sure = 0.4 + 0.4 * np.abs(score) + 0.2 * uniform(seed, Purpose.MESSAGE_SCORE, symbol, date, place, 1)
     confidence = np.where(score == 0, 1.0, np.round(sure, 4))
-    grids = {"symbol": symbol, "date": date, "place": place, "at": _times(seed, days, (symbol, date, place))}
-    grids |= {"sentiment_score": score, "confidence": confidence}
+    grids: dict[str, Ints | Floats] = {
+        **{"symbol": symbol, "date": date, "place": place},
+        "at": _times(seed, days, (symbol, date, place)),
+        **{"sentiment_score": score, "confidence": confidence},
+    }
     return pl.DataFrame({name: np.broadcast_to(grid, exists.shape)[exists] for name, grid in grids.items()})
 
 

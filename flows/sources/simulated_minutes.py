@@ -191,7 +191,7 @@ def _offsets(seed: int, at: tuple[Ints, ...], exists: Bools) -> Ints:
     gap = -np.log(uniform(seed, Purpose.TICK_TIME, *at, 0))
     shared = (uniform(seed, Purpose.TICK_TIME, *at, 1) < _SHARED) & (at[3] > 0)
     run = np.where(exists & ~shared, gap, 0.0).cumsum(axis=-1)
-    return np.floor(run / run[:, -1:] * 59_000).astype(np.int64) * 1_000
+    return np.asarray(np.floor(run / run[:, -1:] * 59_000).astype(np.int64) * 1_000)
 
 
 def _trade_prices(seed: int, at: tuple[Ints, ...], of: dict[str, Ints], count: Ints) -> Ints:

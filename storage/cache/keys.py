@@ -60,6 +60,14 @@ def dataset_of(name: str) -> str:
     return dataset
 
 
+@lru_cache(maxsize=1024)
+def checked_name(name: str) -> str:
+    """`name`, if it may be the name of a key: lower case words joined by ':'."""
+    if not _NAME.fullmatch(name):
+        raise PermanentError(f"{name!r} is not the name of a key: lower case words joined by ':'")
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class KeyParts:
     """What a key says: whose it is and which."""
@@ -98,7 +106,7 @@ class Keys:
 
     def of(self, symbol: str, name: str) -> str:
         """The key of this name; the braces keep all keys of a symbol in one cluster slot."""
-        return f"{self.of_symbol(symbol)}{_name(name)}"
+        return f"{self.of_symbol(symbol)}{checked_name(name)}"
 
     def of_symbol(self, symbol: str) -> str:
         """What every key of a symbol starts with."""
@@ -153,13 +161,6 @@ class Keys:
     def events(self) -> str:
         """The pub/sub channel that hears of every publication."""
         return f"{self.prefix}events"
-
-
-@lru_cache(maxsize=1024)
-def _name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise PermanentError(f"{name!r} is not the name of a key: lower case words joined by ':'")
-    return name
 
 
 def _among(interval: str, accepted: tuple[str, ...]) -> str:

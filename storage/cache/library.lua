@@ -9,8 +9,8 @@
 
 local EXACT = 9007199254740992 -- 2^53: below it a Lua number holds every whole number
 local MOST_BODIES = 1000
-local OWN = {epoch = true, version = true, as_of = true, run = true, refused = true} -- fields of head that are no keys
-local OWN_FIELDS = 5
+local OWN = {head = true, epoch = true, version = true, as_of = true, run = true, refused = true} -- names of no body
+local HEAD_FIELDS = 5 -- the last five of these, always in a head
 
 -- The number a canonical decimal ("0", "17") stands for, or nil.
 local function whole(text)
@@ -36,26 +36,25 @@ local function wrong_call(keys, args, prefix)
   return nil
 end
 
--- The bodies announced: names (what follows the symbol) in order, the same as a set, and by position the keys of
--- those that are staged. Or nil and what is wrong.
+-- The bodies announced: their names (what follows the symbol), and by position the keys of those that are staged.
+-- Or nil, nil and what is wrong.
 local function read_bodies(keys, args, prefix)
-  local bodies, n = {names = {}, seen = {}, staged = {}}, (#args - 5) / 4
+  local names, staged, n, from = {}, {}, (#args - 5) / 4, #prefix + 1
   local next_staged = n + 2
   for i = 1, n do
     local key, a = keys[i + 1], 4 * i + 2
-    local name = string.sub(key, #prefix + 1)
-    if string.find(key, prefix, 1, true) ~= 1 or name == 'head' or OWN[name] then return nil, 'no body key: ' .. key end
-    if bodies.seen[name] then return nil, 'given twice: ' .. key end
-    if #args[a] ~= 32 then return nil, 'etag is not 32 hex digits: ' .. key end
+    local name = string.sub(key, from)
+    if string.find(key, prefix, 1, true) ~= 1 or OWN[name] then return nil, nil, 'no body key: ' .. key end
+    if #args[a] ~= 32 then return nil, nil, 'etag is not 32 hex digits: ' .. key end
     if args[a + 1] == '' or args[a + 2] == '' then
-      if keys[next_staged] ~= key .. '~' then return nil, 'neither encoding and type nor a staged key: ' .. key end
-      bodies.staged[i], next_staged = keys[next_staged], next_staged + 1
+      if keys[next_staged] ~= key .. '~' then return nil, nil, 'neither encoding and type nor a staged key: ' .. key end
+      staged[i], next_staged = keys[next_staged], next_staged + 1
     end
-    bodies.names[i], bodies.seen[name] = name, true
+    names[i] = name
   end
-  if next_staged <= #keys then return nil, 'a staged key without its body: ' .. keys[next_staged] end
-  if string.find(table.concat(bodies.names), '[^%w_.:-]') then return nil, 'a name is not of letters, digits, _ . : -' end
-  return bodies
+  if next_staged <= #keys then return nil, nil, 'a staged key without its body: ' .. keys[next_staged] end
+  if string.find(table.concat(names), '[^%w_.:-]') then return nil, nil, 'a name is not of letters, digits, _ . : -' end
+  return names, staged
 end
 
 -- Removes what was staged for a call that publishes nothing.
@@ -77,12 +76,13 @@ local function absent_keys(keys)
 end
 
 -- Names that head lists and this call does not, sorted; only then are all its fields read.
-local function unlisted(head, old, bodies)
-  local known, gone = OWN_FIELDS, {}
-  for i = 1, #bodies.names do if old[i + 2] then known = known + 1 end end
+local function unlisted(head, old, names)
+  local known, given, gone = HEAD_FIELDS, {}, {}
+  for i = 1, #names do if old[i + 2] then known = known + 1 end end
   if redis.call('HLEN', head) == known then return gone end
+  for _, name in ipairs(names) do given[name] = true end
   for _, field in ipairs(redis.call('HKEYS', head)) do
-    if not OWN[field] and not bodies.seen[field] then gone[#gone + 1] = field end
+    if not OWN[field] and not given[field] then gone[#gone + 1] = field end
   end
   table.sort(gone)
   return gone
@@ -141,21 +141,22 @@ local function quoted(names)
 end
 
 -- Brings bodies and head up to date. Returns the names written.
-local function write(keys, args, bodies, writes, contents, gone, gone_keys, newer, first)
-  local head, changed, entries = keys[1], {}, {}
-  for w, i in ipairs(writes) do
-    local name, content = bodies.names[i], contents[i]
-    put(keys[i + 1], args, i, bodies.staged[i], content)
-    changed[w], entries[2 * w - 1], entries[2 * w] = name, name, content .. ' ' .. args[4 * i + 2]
+local function write(keys, args, names, staged, writes, contents, gone, gone_keys, newer, first)
+  local head, changed, fields = keys[1], {}, {}
+  if newer then fields = {'epoch', args[1], 'version', args[2], 'as_of', args[3], 'run', args[4]} end
+  local base = #fields
+  for w = 1, #writes do
+    local i = writes[w]
+    put(keys[i + 1], args, i, staged[i], contents[i])
+    changed[w], fields[base + 2 * w - 1], fields[base + 2 * w] = names[i], names[i], contents[i] .. ' ' .. args[4 * i + 2]
   end
-  if #writes < #bodies.names then drop_staged(keys) end
+  if #writes < #names then drop_staged(keys) end
   if #gone > 0 then
     redis.call('UNLINK', unpack(gone_keys))
     redis.call('HDEL', head, unpack(gone))
   end
   if first then redis.call('HSET', head, 'refused', '0') end
-  if newer then redis.call('HSET', head, 'epoch', args[1], 'version', args[2], 'as_of', args[3], 'run', args[4]) end
-  if #entries > 0 then redis.call('HSET', head, unpack(entries)) end
+  if #fields > 0 then redis.call('HSET', head, unpack(fields)) end
   return changed
 end
 
@@ -165,16 +166,16 @@ end
 local function wb_publish(keys, args)
   local head = keys[1] or ''
   local prefix, symbol = string.match(head, '^([^{}%c]+{([^{}%c%s"\\]+)}:)head$')
-  local bodies
+  local names, staged
   local problem = wrong_call(keys, args, prefix)
-  if not problem then bodies, problem = read_bodies(keys, args, prefix) end
+  if not problem then names, staged, problem = read_bodies(keys, args, prefix) end
   if problem then
     drop_staged(keys)
     return wrong(problem)
   end
 
-  local n = #bodies.names
-  local old = redis.call('HMGET', head, 'epoch', 'version', unpack(bodies.names))
+  local n = #names
+  local old = redis.call('HMGET', head, 'epoch', 'version', unpack(names))
   local epoch, version = tonumber(args[1]), tonumber(args[2])
   local first = not old[1] and not old[2]
   local old_epoch, old_version = first and -1 or whole(old[1]), first and -1 or whole(old[2])
@@ -190,7 +191,7 @@ local function wb_publish(keys, args)
 
   local newer = epoch > old_epoch or version > old_version
   local writes, contents = plan(keys, args, n, old, newer)
-  local gone, gone_keys = newer and not first and unlisted(head, old, bodies) or {}, {}
+  local gone, gone_keys = newer and not first and unlisted(head, old, names) or {}, {}
   for i = 1, #gone do gone_keys[i] = prefix .. gone[i] end
   problem = unready(keys, args[5], n, gone_keys)
   if problem then
@@ -198,7 +199,7 @@ local function wb_publish(keys, args)
     return redis.error_reply(problem .. '; nothing was published')
   end
 
-  local changed = write(keys, args, bodies, writes, contents, gone, gone_keys, newer, first)
+  local changed = write(keys, args, names, staged, writes, contents, gone, gone_keys, newer, first)
   if newer or #changed > 0 then
     redis.call('PUBLISH', args[5], '{"symbol":"' .. symbol .. '","epoch":' .. args[1] .. ',"version":' .. args[2]
       .. ',"changed":' .. quoted(changed) .. ',"deleted":' .. quoted(gone) .. '}')

@@ -11,7 +11,7 @@ import redis
 from storage.cache.codec import Body
 from storage.cache.entries import Version, format_moment
 from storage.cache.errors import cache_errors, translated
-from storage.cache.keys import HEAD, Keys
+from storage.cache.keys import HEAD, Keys, checked_name
 from storage.cache.library import ensure_library, library_missing
 from storage.cache.wire import Command, answers
 from transforms.errors import NamespaceTaken, PermanentError, PipelineError
@@ -181,11 +181,12 @@ class CachePublisher:
         """The function call; in a MULTI with large bodies under their staged keys, if there are any."""
         epoch, n, run = publication.epoch, publication.version, str(publication.run)
         as_of = format_moment(publication.as_of)
-        keys, staged = [self._keys.head(publication.symbol)], list[str]()
+        symbol = self._keys.of_symbol(publication.symbol)
+        keys, staged = [f"{symbol}{HEAD}"], list[str]()
         args: list[str | bytes | int] = []
         commands: list[Command] = []
         for name, body in publication.bodies.items():
-            key = self._keys.of(publication.symbol, name)
+            key = f"{symbol}{checked_name(name)}"
             keys.append(key)
             if len(body.content) < STAGED_BYTES:
                 args += (body.etag, body.encoding, body.type, body.content)

@@ -3,8 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import redis
 from hiredis import pack_command
@@ -17,8 +16,7 @@ _LARGE: Final = 16 << 10
 _NO_BYTES: Final = b"$0\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A command; its last argument, if it is large, goes to the socket as it is, without a copy."""
 
     args: Sequence[str | bytes | int]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
@@ -44,6 +44,11 @@ class CalendarStore:
         with self._database.transaction() as connection:
             row = connection.execute("SELECT market FROM instruments WHERE symbol = %s", [symbol]).fetchone()
         return None if row is None else row[0]
+
+    def traded(self, symbol: str, default: str, start: datetime, end: datetime) -> bool:
+        """Whether the symbol's market (`default` for one unknown) was open at any time in (start, end]."""
+        sessions = self.hours(self.market_of(symbol) or default, end.date()).sessions
+        return not sessions.filter((pl.col("open") < end) & (pl.col("close") > start)).is_empty()
 
     def _stored(self, market: str, today: date) -> MarketHours | None:
         with self._database.transaction() as connection:

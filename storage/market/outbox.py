@@ -114,7 +114,8 @@ class SymbolRows:
     ) -> pl.DataFrame:
         return self._snapshot.frame(
             statement(
-                "SELECT r.symbol, {columns} FROM unnest({symbols}::text[]) AS s (symbol), LATERAL (SELECT * FROM {table} t"
+                "SELECT r.symbol, {columns} FROM unnest({symbols}::text[]) AS s (symbol),"
+                " LATERAL (SELECT * FROM {table} t"
                 ' WHERE t.symbol = s.symbol COLLATE "C" ORDER BY t.timestamp DESC LIMIT {newest}) AS r{join}'
                 " ORDER BY r.symbol, r.timestamp",
                 columns=columns,

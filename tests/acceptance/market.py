@@ -1,8 +1,10 @@
 """The real market data as configured sources, one a file, with each file's quirks said."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.sources import FileSource, Markets, Source
+from flows.sources import Source
+from flows.sources_of import sources_of
 from flows.wiring import Deps
 from storage.settings import SourceSettings
 
@@ -30,6 +32,4 @@ RANK = ("lean", "quandl_wiki", "stocknet", "reactstockcharts_splithistory", "lea
 
 def build(deps: Deps, shared: Path) -> list[Source]:
     """The sources, ready to be ingested."""
-    settings = deps.settings
-    markets = Markets.from_calendars(settings.market, {}, settings.calendar_start)
-    return [FileSource(name, chosen, markets) for name, chosen in sources(shared).items()]
+    return sources_of(deps, sources(shared).items(), datetime.now(UTC))

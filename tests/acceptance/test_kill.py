@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from flows import steps
-from flows.sources import FileSource, Markets, Source
+from flows.sources import Source
+from flows.sources_of import sources_of
 from flows.wiring import Deps, wire
 from storage.embedded import Servers
 from storage.settings import Settings, SourceSettings
@@ -44,7 +45,6 @@ def settings_for(home: Path, namespace: str) -> Settings:
 
 def sources(deps: Deps, data: Path) -> list[Source]:
     """Parts of the real data, small enough to be ingested ten times."""
-    markets = Markets.from_calendars("XNYS", {}, deps.settings.calendar_start)
     files = {
         "ticks": SourceSettings(path=str(data / "ticks.parquet"), dataset="ticks"),
         "daily": SourceSettings(
@@ -53,7 +53,7 @@ def sources(deps: Deps, data: Path) -> list[Source]:
         "twitter": SourceSettings(path=str(data / "sentiment.parquet"), dataset="sentiment"),
         "actions": SourceSettings(path=str(data / "actions.parquet"), dataset="actions"),
     }
-    return [FileSource(name, settings, markets) for name, settings in files.items()]
+    return sources_of(deps, files.items(), datetime.now(UTC))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,10 @@ def test_killed_at_ten_moments_the_content_is_that_of_an_undisturbed_run(
     empty: Servers, settings: Settings, data: Path
 ) -> None:
     """Each kill strikes an empty store at a random moment; the run after it must make up for it."""
-    expected, seconds = _finished(settings, data)
+    _finished(settings, data)  # the first of a process is slower
+    truncate(empty)
+    calm = settings.model_copy(update={"namespace": f"{settings.namespace}-calm"})
+    expected, seconds = _finished(calm, data)
     seed = random.SystemRandom().randrange(10**6)
     draw = random.Random(seed)
     interrupted = 0
@@ -82,7 +85,8 @@ def test_killed_at_ten_moments_the_content_is_that_of_an_undisturbed_run(
         interrupted += _killed(strike, data, after)
         _wait_for_the_dead(empty)
         content, _ = _finished(strike, data)
-        assert content == expected, f"killed {after:.3f} s after its start (seed {seed})"
+        differing = sorted(name for name in {*content, *expected} if content.get(name) != expected.get(name))
+        assert differing == [], f"killed {after:.3f} s after its start (seed {seed})"
     assert interrupted >= KILLS // 2
 
 

@@ -1,6 +1,6 @@
 """Bars from trades, from vendors' bars and from finer bars."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -320,6 +320,14 @@ def test_rows_outside_every_session_are_left_out() -> None:
     holiday = ("1d", "2024-11-28T14:30", DAY[2])
     weekend = ("1h", "2024-11-30T15:00", DAY[2])
     assert filled("1d", REGULAR, holiday, weekend) == []
+
+
+def test_an_hour_of_two_sessions_is_left_out() -> None:
+    values = (1.0, 1.0, 1.0, 1.0, 5.0)
+    rows = vendor(("1h", "2024-02-29T22:30", values), ("1h", "2024-02-29T23:30", values))
+    found = fill_bars(rows, "1d", sessions_of("24/7").lazy(), REGULAR, NOTHING).collect()
+    assert found["session"].to_list() == [date(2024, 2, 29)]
+    assert found["volume"].to_list() == [5.0]
 
 
 def test_an_hour_is_cut_at_the_lunch_break() -> None:
