@@ -156,8 +156,10 @@ class Executor:
                 _logger.info("%s: not started, the server says: %s", run.name, state)
                 return
             await self._client.update_flow_run(run.id, infrastructure_pid=self._owner)
-            flow_run = run_flow(deployment.flow, flow_run=run, return_type="state")
-            await cast("Coroutine[Any, Any, Any]", flow_run)
+            engine = run_flow(deployment.flow, flow_run=run, return_type="state")
+            ended = await cast("Coroutine[Any, Any, State[Any]]", engine)
+            if ended.is_cancelling():  # too late: its work was done
+                await self._settle(run, Cancelled(message="cancelled when its work was done"))
         except Abort as exc:
             _logger.info("%s: not started, the server says: %s", run.name, exc)
         except asyncio.CancelledError as exc:  # outside of the flow's own code, which would have ended the run

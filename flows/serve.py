@@ -102,7 +102,7 @@ async def _serve(deps: Deps, server: PrefectServer | None, signals: "_Signals", 
 
     stop = asyncio.Event()
     path = find(Path.cwd())
-    owner = f"warmbars {socket.gethostname()}:{deps.settings.home.resolve()}"
+    owner = f"taken by warmbars flow serve on {socket.gethostname()} in {deps.settings.home.resolve()}"
     with signals.handled(lambda: report("ending after the current batch (again: at once)"), stop), held(deps):
         async with get_client() as client:
             registered = await register(client, path, list(deps.settings.sources))

@@ -123,7 +123,9 @@ def wire(settings: Settings, report: Report | None = None) -> Iterator[Deps]:
 
 def initialise(settings: Settings, where: Addresses, revision: str = "head") -> tuple[str | None, str | None]:
     """Migrate the schema and make room for the configured indicators; the revisions before and after."""
-    moved = schema.migrate(where.owner_url, revision)
+    from storage.market.migrate import migrate
+
+    moved = migrate(where.owner_url, revision)
     if revision == "head":
         with Database(where.owner_url, settings) as owner:
             schema.add_indicator_columns(owner, [column.name for column in catalogue.columns_of(settings.indicators)])

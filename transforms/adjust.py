@@ -92,9 +92,7 @@ def to_raw(rows: pl.LazyFrame, factors: pl.LazyFrame) -> pl.LazyFrame:
 def _with_factors(rows: pl.LazyFrame, factors: pl.LazyFrame) -> pl.LazyFrame:
     start = pl.col("from").fill_null(date.min)
     applying = factors.select("symbol", _from=start, _price="price", _volume="volume").sort("symbol", "_from")
-    joined = rows.join_asof(
-        applying, left_on="session", right_on="_from", by="symbol", check_sortedness=False
-    )
+    joined = rows.join_asof(applying, left_on="session", right_on="_from", by="symbol", check_sortedness=False)
     return joined.with_columns(pl.col("_price", "_volume").fill_null(1.0))
 
 

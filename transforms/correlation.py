@@ -29,9 +29,7 @@ def daily_pairs(
     mean = pl.col("sentiment_mean")
     return (
         returns.join(scores, on=["symbol", "session"], how="left")
-        .with_columns(
-            mean.fill_null(0.0) if missing == "zero" else mean, pl.col("sentiment_count").fill_null(0)
-        )
+        .with_columns(mean.fill_null(0.0) if missing == "zero" else mean, pl.col("sentiment_count").fill_null(0))
         .sort("symbol", "session")
     )
 

@@ -24,9 +24,7 @@ def sentiment_buckets(
     is in no session and left out. `std_score` is null for a single message. Columns: symbol, timestamp,
     session, mean_score, count, mean_confidence, std_score; sorted by the first two.
     """
-    placed = (
-        _per_session(rows, sessions, rules or BucketRules()) if per == "1d" else _per_hour(rows, sessions)
-    )
+    placed = _per_session(rows, sessions, rules or BucketRules()) if per == "1d" else _per_hour(rows, sessions)
     score = pl.col("sentiment_score")
     return (
         placed.group_by("symbol", "timestamp")

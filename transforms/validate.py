@@ -72,7 +72,7 @@ def rejected(dataset: Dataset, frame: pl.DataFrame, rule: pl.Series) -> pl.DataF
         pl.col("line").cast(pl.Int64),
         rule.alias("rule"),
         pl.lit(dataset).alias("dataset"),
-        symbol.str.slice(0, CELL).alias("symbol"),
+        symbol.str.slice(0, CELL).str.replace_all("\0", "\ufffd", literal=True).alias("symbol"),
         _json(frame.select(cells)).alias("row"),
     )
 

@@ -4,9 +4,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString, Self
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
-import adbc_driver_postgresql.dbapi as adbc
+import adbc_driver_manager as adbc
+import adbc_driver_postgresql
 import polars as pl
 import psycopg
 from pgpq import ArrowToPostgresBinaryEncoder
@@ -41,7 +42,7 @@ class Database:
         self._settings = settings
         self._pool: ConnectionPool[Connection] | None = None
         self._local = threading.local()
-        self._frames: list[adbc.Connection] = []
+        self._frames: list[tuple[adbc.AdbcConnection, adbc.AdbcDatabase]] = []
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -53,8 +54,9 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
-            for connection in self._frames:
+            for connection, database in self._frames:
                 connection.close()
+                database.close()
             self._frames.clear()
             self._local = threading.local()
             if self._pool is not None:
@@ -80,24 +82,24 @@ class Database:
 
     def frame(self, query: sql.Composable) -> pl.DataFrame:
         """The rows of one query. Its values are literals: with parameters the driver would not use COPY."""
-        with store_errors("reading"):
-            connection = self._frame_connection()
-            try:
-                return _fetch(connection, query)
-            finally:
-                connection.rollback()
+        with store_errors("reading"), self._snapshot() as snapshot:
+            return snapshot.frame(query)
 
     @contextmanager
     def snapshot(self) -> "Iterator[Snapshot]":
         """A REPEATABLE READ READ ONLY transaction: every frame read in it shows the same moment."""
-        with store_errors("reading a snapshot"):
-            connection = self._frame_connection()
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            try:
-                yield Snapshot(connection)
-            finally:
-                connection.rollback()
+        with store_errors("reading a snapshot"), self._snapshot() as snapshot:
+            snapshot.freeze()
+            yield snapshot
+
+    @contextmanager
+    def _snapshot(self) -> "Iterator[Snapshot]":
+        """This thread's connection for frames; its transaction ends with the block."""
+        connection = self._frame_connection()
+        try:
+            yield Snapshot(connection)
+        finally:
+            connection.rollback()
 
     def _opened(self) -> ConnectionPool[Connection]:
         with self._lock:
@@ -131,37 +133,48 @@ class Database:
         }
         return " ".join(f"-c {name}={value}" for name, value in values.items())
 
-    def _frame_connection(self) -> adbc.Connection:
-        connection: adbc.Connection | None = getattr(self._local, "connection", None)
+    def _frame_connection(self) -> adbc.AdbcConnection:
+        connection: adbc.AdbcConnection | None = getattr(self._local, "connection", None)
         if connection is None:
-            extra = urlencode(
-                {"application_name": self._settings.application_name, "options": self._session_options()}
-            ).replace("+", "%20")
-            connection = adbc.connect(f"{self.url}{'&' if '?' in self.url else '?'}{extra}")
+            named = {"application_name": self._settings.application_name, "options": self._session_options()}
+            extra = urlencode(named, quote_via=quote)
+            database = adbc_driver_postgresql.connect(f"{self.url}{'&' if '?' in self.url else '?'}{extra}")
+            connection = adbc.AdbcConnection(database)
+            connection.set_autocommit(False)
             self._local.connection = connection
             with self._lock:
-                self._frames.append(connection)
+                self._frames.append((connection, database))
         return connection
 
 
 class Snapshot:
-    """A moment of the database that can be read more than once."""
+    """A transaction in which frames are read; until `freeze`, each statement sees what was committed before it.
 
-    def __init__(self, connection: adbc.Connection) -> None:
-        """Wrap a connection whose transaction is REPEATABLE READ."""
+    The driver's own Python layer is not used: importing it imports pandas, which takes longer than most commands.
+    """
+
+    def __init__(self, connection: adbc.AdbcConnection) -> None:
+        """Read through `connection`, which does not commit by itself."""
         self._connection = connection
 
+    def freeze(self) -> None:
+        """Have every following frame show this moment; to be called first."""
+        statement = adbc.AdbcStatement(self._connection)
+        try:
+            statement.set_sql_query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            statement.execute_update()
+        finally:
+            statement.close()
+
     def frame(self, query: sql.Composable) -> pl.DataFrame:
-        """The rows of one query at this moment."""
-        return _fetch(self._connection, query)
-
-
-def _fetch(connection: adbc.Connection, query: sql.Composable) -> pl.DataFrame:
-    with connection.cursor() as cursor:
-        cursor.execute(query.as_string())
-        frame = pl.from_arrow(cursor.fetch_arrow_table())
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+        """The rows of one query."""
+        statement = adbc.AdbcStatement(self._connection)
+        try:
+            statement.set_sql_query(query.as_string())
+            stream, _ = statement.execute_query()
+            return pl.DataFrame(stream)
+        finally:
+            statement.close()
 
 
 def statement(text: LiteralString, **parts: object) -> sql.Composed:

@@ -1,4 +1,4 @@
-"""Alembic's entry point; `storage.market.schema.migrate` is the only caller and brings the connection."""
+"""Alembic's entry point; `storage.market.migrate` is the only caller and brings the connection."""
 
 from alembic import context
 

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine
 
 from flows.wiring import Deps
 from storage.embedded import Servers
-from storage.market import schema
+from storage.market import migrate, schema
 from storage.market.database import Database
 from storage.market.tables import BAR_VIEWS, SCHEMA, metadata
 from storage.settings import Settings
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.postgres
 
 
 def test_the_newest_migration_is_the_one_the_code_expects() -> None:
-    scripts = ScriptDirectory.from_config(schema.alembic_config())
+    scripts = ScriptDirectory.from_config(migrate.alembic_config())
     assert scripts.get_current_head() == schema.REVISION
 
 
@@ -49,21 +49,21 @@ def _is_indicator_column(difference: object) -> bool:
 
 
 def test_migrating_again_changes_nothing(servers: Servers) -> None:
-    assert schema.migrate(servers.owner_url) == (schema.REVISION, schema.REVISION)
+    assert migrate.migrate(servers.owner_url) == (schema.REVISION, schema.REVISION)
 
 
 def test_going_back_refuses_to_delete_rows(deps: Deps, servers: Servers) -> None:
     deps.raw.upsert(bar_rows(minutes(1)))
     with pytest.raises(ConfigurationError, match="holds raw rows"):
-        schema.migrate(servers.owner_url, "base")
+        migrate.migrate(servers.owner_url, "base")
     assert schema.is_current(deps.database)
 
 
 def test_an_empty_database_goes_back_and_forth(empty: Servers, settings: Settings) -> None:
-    assert schema.migrate(empty.owner_url, "base") == (schema.REVISION, None)
+    assert migrate.migrate(empty.owner_url, "base") == (schema.REVISION, None)
     with Database(empty.database_url, settings) as database:
         assert not schema.is_current(database)
-        assert schema.migrate(empty.owner_url) == (None, schema.REVISION)
+        assert migrate.migrate(empty.owner_url) == (None, schema.REVISION)
         assert schema.is_current(database)
 
 
@@ -72,7 +72,7 @@ def test_a_newer_schema_is_refused(empty: Servers) -> None:
         connection.execute("UPDATE warmbars.alembic_version SET version_num = '9999'")
     try:
         with pytest.raises(ConfigurationError, match="upgrade warmbars"):
-            schema.migrate(empty.owner_url)
+            migrate.migrate(empty.owner_url)
     finally:
         with psycopg.connect(empty.owner_url) as connection:
             connection.execute("UPDATE warmbars.alembic_version SET version_num = %s", [schema.REVISION])

@@ -1,0 +1,65 @@
+"""Move a database to another revision of the schema. Apart from `schema`, because Alembic is slow to import."""
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from storage.market.database import store_errors
+from storage.market.tables import SCHEMA
+from transforms.errors import ConfigurationError
+
+ROLES = ("wb_app", "wb_reader")
+
+
+def migrate(owner_url: str, revision: str = "head") -> tuple[str | None, str | None]:
+    """Run the migrations to `revision` ("base": back, on an empty database only); the revisions before and after."""
+    engine = create_engine(owner_url.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=NullPool)
+    with store_errors("migrating"), engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        connection.execute(text(f"SET search_path = {SCHEMA}"))
+        before = _revision(connection)
+        config = alembic_config(connection)
+        _refuse_newer(config, before)
+        if revision == "base":
+            command.downgrade(config, revision)
+        else:
+            command.upgrade(config, revision)
+        _grant(connection)
+        return before, _revision(connection)
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Where the migrations are, without a file of Alembic's own."""
+    config = Config()
+    config.set_main_option("script_location", "storage:migrations")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _revision(connection: Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    return context.get_current_revision()
+
+
+def _refuse_newer(config: Config, current: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise ConfigurationError(
+            f"the database is at schema revision {current}, which this version of warmbars does not know: "
+            "it was set up by a newer one; upgrade warmbars"
+        )
+
+
+def _grant(connection: Connection) -> None:
+    """Give the two lesser roles what they need, where they exist (your own server may do without them)."""
+    present = set(connection.execute(text("SELECT rolname FROM pg_roles")).scalars())
+    rights = {"wb_app": "SELECT, INSERT, UPDATE, DELETE, TRUNCATE", "wb_reader": "SELECT"}
+    for role in ROLES:
+        if role in present:
+            connection.execute(text(f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}"))
+            connection.execute(text(f"GRANT {rights[role]} ON ALL TABLES IN SCHEMA {SCHEMA} TO {role}"))
+    if "wb_app" in present:
+        connection.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO wb_app"))

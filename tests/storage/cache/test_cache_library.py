@@ -1,0 +1,86 @@
+"""The server-side functions: loaded when missing or older, reloaded when lost, refused by old servers with reason."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import redis
+
+from storage.cache.client import connect
+from storage.cache.keys import Keys
+from storage.cache.library import CODE, VERSION, ensure_library, library_version
+from storage.cache.publisher import CachePublisher, Publication
+from tests.storage.cache.conftest import AS_OF, Server, body, publication, start_server
+from transforms.errors import ConfigurationError
+
+pytestmark = pytest.mark.redis
+
+DIGESTS = {1: "a089434318b1f3c57dff2e0be2ea0593e9e94a120fdd2fbdf47b463afdaca857"}
+
+
+def test_a_change_of_the_library_raises_its_version() -> None:
+    digest = hashlib.sha256(CODE.encode()).hexdigest()
+    assert DIGESTS.get(VERSION) == digest, f"library.lua changed: raise its version, then add {digest} here"
+
+
+def installed(client: redis.Redis) -> str:
+    ((_, library),) = [("warmbars", entry) for entry in client.function_list("warmbars", withcode=True)]
+    return dict(library)[b"library_code"].decode()
+
+
+def test_it_is_loaded_once(client: redis.Redis) -> None:
+    assert ensure_library(client)
+    assert not ensure_library(client)
+    assert installed(client) == CODE
+
+
+@pytest.mark.parametrize(
+    "other",
+    [CODE.replace("version 1:", "version 0:"), CODE.replace("-- version", "-- no version"), CODE + "-- edited\n"],
+    ids=["older", "unversioned", "edited"],
+)
+def test_an_older_or_edited_library_is_replaced(client: redis.Redis, other: str) -> None:
+    client.function_load(other)
+    assert ensure_library(client)
+    assert installed(client) == CODE
+
+
+def test_a_later_library_is_left_alone(client: redis.Redis) -> None:
+    later = CODE.replace(f"version {VERSION}:", f"version {VERSION + 1}:")
+    assert library_version(later) == VERSION + 1
+    client.function_load(later)
+    assert not ensure_library(client)
+    assert installed(client) == later
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.usefixtures("client")
+def test_either_protocol(server: Server, protocol: int) -> None:
+    with redis.Redis.from_url(server.url, protocol=protocol) as other:
+        assert ensure_library(other)
+        assert not ensure_library(other)
+        assert CachePublisher(other, Keys("main")).send([publication(1, {"quote": body(1, 2500)})])[0].written == 1
+
+
+def test_a_publisher_survives_the_loss_of_the_library(
+    client: redis.Redis, publisher: CachePublisher, rows: int
+) -> None:
+    publisher.send([publication(1, {"quote": body(1, rows)})])
+    client.flushall()
+    client.function_flush()
+    many = [Publication(f"S{i}", 1, 2, AS_OF, "run", {"quote": body(i, rows)}) for i in range(7)]
+    assert [outcome.status for outcome in publisher.send(many)] == ["published"] * 7
+    assert publisher.send(many)[3].symbol == "S3"
+    client.function_flush()
+    assert publisher.set_checked(1, AS_OF)
+    client.function_flush()
+    publisher.claim_namespace("database-1")
+
+
+def test_a_server_without_functions_is_told_so(tmp_path: Path) -> None:
+    old = start_server(tmp_path, "--rename-command", "FUNCTION", "")
+    try:
+        with connect(old.url) as client, pytest.raises(ConfigurationError, match="has no functions; use Redis 7"):
+            CachePublisher(client, Keys("main")).send([publication(1, {})])
+    finally:
+        old.stop()
