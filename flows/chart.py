@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import pairwise
+from datetime import date, datetime
+from itertools import cycle, pairwise
 from typing import Final, Literal, NamedTuple
 
 from rich.text import Text
@@ -34,6 +34,7 @@ _MARGIN: Final = 0.35
 """How much of the candles' range lines may add to the chart at either end."""
 
 Half = Literal["none", "wick", "body"]
+Series = Mapping[str, Sequence[float | None]]
 Cell = tuple[str, str]
 """A character and its style."""
 
@@ -55,14 +56,15 @@ class Candle(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What is drawn: candles, lines over them by name (one value a candle), and texts under some of them.
+    """What is drawn: candles, lines over them and panels under them by name (one value a candle), texts below.
 
     `marks`: number of a candle = text, most important first; those that would overlap are left out.
     """
 
     candles: Sequence[Candle]
     marks: Mapping[int, str] = field(default_factory=dict)
-    lines: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    lines: Series = field(default_factory=dict)
+    panels: Series = field(default_factory=dict)
 
     def newest(self, count: int) -> "Chart":
         """The last `count` candles."""
@@ -71,6 +73,7 @@ class Chart:
             self.candles[gone:],
             {number - gone: text for number, text in self.marks.items() if number >= gone},
             {name: values[gone:] for name, values in self.lines.items()},
+            {name: values[gone:] for name, values in self.panels.items()},
         )
 
 
@@ -89,24 +92,54 @@ class _Axis:
 
 
 def draw(chart: Chart, width: int, height: int, *, color: bool = True) -> Text:
-    """`height` lines of at most `width` cells: the newest candles that fit, prices at the right, marks below."""
+    """`height` lines of at most `width` cells, and one a panel: the newest candles that fit, prices at the right."""
     rows = max(2, height - 2)
-    labels = _price_labels(_range(chart), rows)
-    room = max(1, width - max(map(len, labels.values()), default=0) - 2)
+    beside = [*_price_labels(_range(chart), rows).values(), *_panel_labels(chart)]
+    room = max(1, width - max(map(len, beside), default=0) - 2)
     shown = chart.newest(room)
     step = 2 if 2 * len(shown.candles) - 1 <= room else 1
     axis = _Axis(*_range(shown), rows)
     labels = _price_labels((axis.low, axis.high), rows)
-    columns = len(shown.candles) * step - (step - 1)
-    cells: list[list[Cell]] = [[(" ", "")] * columns for _ in range(rows)]
-    for values, style in zip(shown.lines.values(), _cycled(LINE_STYLES), strict=False):
+    lines = [_row(row, labels.get(number)) for number, row in enumerate(_cells(shown, axis, step, color=color))]
+    lines.append(_volumes(shown.candles, step))
+    for (values, label), style in zip(_panels(shown), cycle(LINE_STYLES), strict=False):
+        lines.append(_spread(sparkline(values), step).append(f"  {label}", FAINT))
+        lines[-1].stylize(style, 0, len(values) * step)
+    lines.append(_marks(shown.marks, step, len(shown.candles) * step))
+    return Text("\n").join(lines)
+
+
+def _cells(chart: Chart, axis: _Axis, step: int, *, color: bool) -> list[list[Cell]]:
+    """Candles and lines, row by row."""
+    cells: list[list[Cell]] = [[(" ", "")] * (len(chart.candles) * step - (step - 1)) for _ in range(axis.rows)]
+    for values, style in zip(chart.lines.values(), cycle(LINE_STYLES), strict=False):
         _draw_line(cells, axis, values, step, style)
-    for number, candle in enumerate(shown.candles):
+    for number, candle in enumerate(chart.candles):
         solid = step > 1 if color else candle.style == DOWN
         _draw_candle(cells, axis, candle, number * step, solid=solid)
-    lines = [_row(row, labels.get(number)) for number, row in enumerate(cells)]
-    lines += [_volumes(shown.candles, step), _marks(shown.marks, step, columns)]
-    return Text("\n").join(lines)
+    return cells
+
+
+def _panels(chart: Chart) -> list[tuple[Sequence[float | None], str]]:
+    return list(zip(chart.panels.values(), _panel_labels(chart), strict=True))
+
+
+def _panel_labels(chart: Chart) -> list[str]:
+    """Name and last value of each panel."""
+    return [f"{name} {number(values[-1] if values else None)}" for name, values in chart.panels.items()]
+
+
+def number(value: float | None) -> str:
+    """Two decimals for ordinary numbers, none for large ones, more for small ones."""
+    if value is None:
+        return "-"
+    if abs(value) >= 100_000:
+        return f"{value:,.0f}"
+    return f"{value:,.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
+
+
+def _spread(glyphs: str, step: int) -> Text:
+    return Text("".join(glyph.ljust(step) for glyph in glyphs))
 
 
 def _draw_candle(cells: list[list[Cell]], axis: _Axis, candle: Candle, column: int, *, solid: bool) -> None:
@@ -163,6 +196,8 @@ def _price_labels(bounds: tuple[float, float], rows: int) -> dict[int, str]:
     rough = (high - low) / max(1.0, rows / 2.5)
     power = 10.0 ** math.floor(math.log10(rough))
     unit = next(unit for unit in (1, 2, 2.5, 5, 10) if unit * power >= rough * 0.999)
+    if unit == 10:
+        unit, power = 1, power * 10
     step = unit * power
     decimals = max(0, -math.floor(math.log10(power)) + (unit == 2.5))
     first = math.ceil(low / step)
@@ -199,7 +234,7 @@ def _marks(marks: Mapping[int, str], step: int, columns: int) -> Text:
     return Text("".join(line).rstrip(), FAINT)
 
 
-def daily_marks(times: Sequence[datetime]) -> dict[int, str]:
+def daily_marks(times: Sequence[date]) -> dict[int, str]:
     """Where months begin, years before them."""
     years = {n + 1: f"{b:%Y}" for n, (a, b) in enumerate(pairwise(times)) if a.year != b.year}
     months = {n + 1: f"{b:%b}" for n, (a, b) in enumerate(pairwise(times)) if a.month != b.month}
@@ -225,8 +260,3 @@ def sparkline(values: Iterable[float | None]) -> str:
         " " if value is None else _VOLUMES[min(len(_VOLUMES) - 1, int((value - low) / span * len(_VOLUMES)))]
         for value in values
     )
-
-
-def _cycled(styles: Sequence[str]) -> Iterable[str]:
-    while True:
-        yield from styles

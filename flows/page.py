@@ -20,7 +20,7 @@ WIDE = 108
 """From this width on, the chart stands beside the tables."""
 _TABLES = 50
 _CHART_ROWS = 13
-_BAR = 24
+_BAR = 16
 _FILES_SHOWN = 20
 
 
@@ -121,8 +121,7 @@ def _refresh_line(refreshed: Refreshed) -> str:
     if not refreshed.windows:
         return "nothing was dirty"
     rows = sum(refreshed.rows.values())
-    market = " and the market" if MARKET_SYMBOL in refreshed.symbols else ""
-    return f"{count(rows, 'row')} written, {count(len(refreshed.symbols - {MARKET_SYMBOL}), 'symbol')}{market}"
+    return f"{count(rows, 'row')} written, {count(len(refreshed.symbols - {MARKET_SYMBOL}), 'symbol')}"
 
 
 def _publish_line(published: Published) -> str:
@@ -216,12 +215,13 @@ def ingested_table(ingested: Ingested) -> RenderableType:
     shown = reports
     if len(reports) > _FILES_SHOWN:
         shown = [r for r in reports if r.rejected or r.notes][:_FILES_SHOWN]
-    table = plain_table("file", "dataset", "rows", "new", "changed", "removed", "rejected")
+    removed = any(report.written.removed for report in reports)
+    table = plain_table("file", "dataset", "rows", "new", "changed", *(["removed"] if removed else []), "rejected")
     table.columns[1].justify = "left"
     for report in shown:
-        table.add_row(Text(report.origin, overflow="fold"), report.dataset, *_counts(report, removed=True))
+        table.add_row(Text(report.origin, overflow="fold"), report.dataset, *_counts(report, removed=removed))
     if len(reports) > 1:
-        table.add_row(Text(f"{len(reports)} files", FAINT), "", *_counts(total(reports), removed=True), style="bold")
+        table.add_row(Text(f"{len(reports)} files", FAINT), "", *_counts(total(reports), removed=removed), style="bold")
     notes = [Text(f"{r.origin}: {'; '.join(r.notes)}", FAINT) for r in shown if r.notes]
     return Group(table, *notes)
 

@@ -24,6 +24,11 @@ PORT: Final = 4200
 """Prefect's own default, taken while it is free."""
 DATABASE_VARIABLES: Final = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 """Where Prefect looks for its database; the first wins."""
+RETENTION: Final = {
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 24 * 3600),
+}
+"""A run a minute is some ten thousand a month, with their logs: kept for 30 days unless the environment says more."""
 READY_SECONDS: Final = 300.0
 """The first start makes some hundred tables and indexes; on a busy machine that took half a minute."""
 STOP_SECONDS: Final = 15.0
@@ -137,6 +142,7 @@ def _settings(home: Home, address: str, port: int, database_url: str) -> dict[st
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        **{name: value for name, value in RETENTION.items() if name not in os.environ},
     }
 
 

@@ -1,12 +1,12 @@
 """What is worth showing of the cache: one symbol's chart, and the relation that stands out."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
-from flows.chart import Candle, Chart, daily_marks, intraday_marks
+from flows.chart import Candle, Chart, Series, daily_marks, intraday_marks
 from storage.cache.reader import Reader
 from transforms.errors import UnknownSymbol
 
@@ -90,7 +90,7 @@ def look_at(reader: Reader, symbol: str) -> Spotlight | None:
             break
     if best is None:
         return None
-    return Spotlight(symbol, best[0], chart_of(best[1], best[0], {}), *move(reader.quote(symbol).value))
+    return Spotlight(symbol, best[0], chart_of(best[1], best[0]), *move(reader.quote(symbol).value))
 
 
 def move(quote: pl.DataFrame) -> tuple[float | None, float | None]:
@@ -101,12 +101,12 @@ def move(quote: pl.DataFrame) -> tuple[float | None, float | None]:
     return row["last"], row["change_pct"]
 
 
-def chart_of(bars: pl.DataFrame, interval: str, lines: Mapping[str, Sequence[float | None]]) -> Chart:
+def chart_of(bars: pl.DataFrame, interval: str, lines: Series | None = None, panels: Series | None = None) -> Chart:
     """The chart of some bars in order, in their own time zone."""
     candles = [Candle(*row) for row in bars.select("open", "high", "low", "close", "volume").iter_rows()]
     daily = interval == "1d"
     times = bars["session" if daily else "timestamp"].to_list()
-    return Chart(candles, daily_marks(times) if daily else intraday_marks(times), lines)
+    return Chart(candles, daily_marks(times) if daily else intraday_marks(times), lines or {}, panels or {})
 
 
 def strongest(related: Mapping[str, Mapping[int, tuple[float, int]]]) -> Finding | None:

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from flows.chart import DOWN, FAINT, LINE_STYLES, UP, draw, sparkline
+from flows.chart import DOWN, FAINT, LINE_STYLES, UP, draw, number
 from flows.page import headline, plain_table, price
 from flows.spotlight import Finding, Spotlight, chart_of, move, pairs_by_lag
 from flows.status_page import duration
@@ -122,11 +122,11 @@ def symbol_page(page: SymbolPage, rows: int, width: int, *, color: bool = True) 
     room = min(width, _WIDEST) - 4
     if page.rows.is_empty():
         return Padding(Text(f"{page.snapshot.symbol} has no {page.interval} bars yet", FAINT), (1, 2))
-    lines = {name: page.rows[name].to_list() for name in page.lines}
-    chart = chart_of(page.rows, page.interval, lines)
+    values = {name: page.rows[name].to_list() for name in page.indicators}
+    lines = {name: values.pop(name) for name in page.lines}
+    chart = chart_of(page.rows, page.interval, lines, values)
     spotlight = Spotlight(page.snapshot.symbol, page.interval, chart, *move(page.snapshot.values[QUOTE].value))
     parts: list[RenderableType] = [headline(spotlight), *_legend(page), draw(chart, room, _CHART_ROWS, color=color)]
-    parts += _sparklines(page, room)
     parts += ["", _table(page, rows, room), "", _beside(page), _footer(page)]
     return Padding(Group(*parts), (1, 2))
 
@@ -135,17 +135,6 @@ def _legend(page: SymbolPage) -> Iterable[Text]:
     if page.lines:
         named = zip(page.lines, cycle(LINE_STYLES), strict=False)
         yield Text("  ").join(Text.assemble(("── ", style), (name, FAINT)) for name, style in named)
-
-
-def _sparklines(page: SymbolPage, width: int) -> Iterable[Text]:
-    """A line each for indicators of other units than prices."""
-    names = [name for name in page.indicators if name not in page.lines]
-    longest = max(map(len, names), default=0)
-    for name in names:
-        values = page.rows[name].to_list()
-        last = number(values[-1])
-        spark = sparkline(values[-(width - longest - len(last) - 4) :])
-        yield Text.assemble((name.ljust(longest), FAINT), (f"  {spark}  ", "cyan"), (last, "bold"))
 
 
 def _table(page: SymbolPage, rows: int, width: int) -> RenderableType:
@@ -175,15 +164,6 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if name == "volume" else price(value) if name in OHLCV else number(value)
-
-
-def number(value: float | None) -> str:
-    """Two decimals for ordinary numbers, none for large ones, more for small ones."""
-    if value is None:
-        return "-"
-    if abs(value) >= 100_000:
-        return f"{value:,.0f}"
-    return f"{value:,.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
 
 
 def _time(row: Mapping[str, Any], interval: str) -> str:

@@ -25,6 +25,11 @@ def err() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def colored(console: Console) -> bool:
+    """Whether colours will be seen; drawings that need them say it in another way without."""
+    return console.color_system is not None and not console.no_color
+
+
 def complain(message: str) -> None:
     """An error, in the words of whoever raised it."""
     err().print(f"[bold red]error[/] {escape(message)}", soft_wrap=True)

@@ -15,7 +15,7 @@ import typer
 from flows.cli import choices
 from flows.cli.app import PIPELINE, AsJson, command
 from flows.cli.connect import connected
-from flows.cli.console import Say, complain, out, print_json, program, working
+from flows.cli.console import Say, colored, complain, out, print_json, program, working
 from flows.cli.pipeline import exit_unless_read, ingested_as_json
 from transforms.errors import TransientError
 
@@ -194,7 +194,7 @@ def _print_page(page: "RunPage") -> None:
     from flows.page import run_page
 
     console = out()
-    console.print(run_page(page, console.width, color=console.color_system is not None and not console.no_color))
+    console.print(run_page(page, console.width, color=colored(console)))
 
 
 def _as_json(done: "RunReport", seconds: Any) -> dict[str, Any]:

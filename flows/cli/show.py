@@ -8,7 +8,7 @@ import typer
 from flows.cli import choices
 from flows.cli.app import LOOK, AsJson, command
 from flows.cli.connect import cache_alone
-from flows.cli.console import out, print_json, working
+from flows.cli.console import colored, out, print_json, working
 from transforms.errors import PermanentError, UnknownSymbol
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def show(
     from flows.symbol_page import symbol_page
 
     console = out()
-    colored = console.color_system is not None and not console.no_color
-    console.print(symbol_page(page, rows, console.width, color=colored))
+    console.print(symbol_page(page, rows, console.width, color=colored(console)))
 
 
 def _read(reader: "Reader", symbol: str, view: "View") -> "SymbolPage":

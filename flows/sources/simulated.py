@@ -88,7 +88,7 @@ class SimulatedSource:
     def _sessions(self) -> pl.DataFrame:
         """The market's sessions since the anchor, with the close before (`after`) and whether an auction ends them."""
         table = self._markets.sessions_of(self._market).filter(pl.col("session") >= ANCHOR).sort("session")
-        return table.with_columns(after=pl.col("close").shift(1), auction=has_auction()).slice(1)
+        return table.with_columns(after=pl.col("close").shift(1), auction=has_auction())
 
     def _rows(self, dataset: Dataset, days: Days, ahead: int, as_of: datetime) -> pl.DataFrame:
         """Rows of a dataset, named and known at `as_of`."""

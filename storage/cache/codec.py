@@ -159,7 +159,10 @@ def _column(name: str, kind: str, values: list[Any]) -> pl.Series:
 
 def _read_instants(name: str, values: list[Any]) -> pl.Series:
     """Microseconds of whole or fractional milliseconds; the fraction is split off, which is exact, and scaled."""
-    if not any(isinstance(value, float) for value in values):
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return pl.Series(name, np.array(values, dtype=np.int64) * 1000, dtype=UTC_US)
+    if float not in kinds:
         return (pl.Series(name, values, dtype=pl.Int64) * 1000).cast(UTC_US)
     millis = pl.Series(name, values, dtype=pl.Float64)
     whole = millis.floor()

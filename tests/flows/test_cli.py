@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -50,12 +50,12 @@ def warmbars(*args: str) -> Result:
 
 
 @pytest.fixture
-def cli(place: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+def cli(place: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The program on the session's servers, with an empty store and a small simulated market."""
     monkeypatch.setenv("WARMBARS_HOME", str(settings.home))
     monkeypatch.setenv("WARMBARS_NAMESPACE", settings.namespace)
     monkeypatch.setenv("WARMBARS_SOURCES", json.dumps(MARKET))
-    yield warmbars
+    return warmbars
 
 
 def answer(result: Result) -> Any:
@@ -190,7 +190,16 @@ def test_ctrl_c_ends_with_130(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_run_ends_with_a_page_and_again_doubles_nothing(cli: Cli) -> None:
     first = cli("run")
     assert first.exit_code == 0, first.stderr
-    for words in ("The market is simulated", "planted", "ingested", "computed", "publish", "1d", "next", "warmbars show "):
+    for words in (
+        "The market is simulated",
+        "planted",
+        "ingested",
+        "computed",
+        "publish",
+        "1d",
+        "next",
+        "warmbars show ",
+    ):
         assert words in first.stdout
     assert "sentiment leads return by 1 session: r = " in first.stdout
     assert "\x1b" not in first.stdout
@@ -231,7 +240,9 @@ def test_status_counts_what_is_there(cli: Cli, deps: Deps) -> None:
     told = answer(cli("status", "--json"))
     raw = {holding["name"]: holding for holding in told["raw"]}
     counted = deps.database.frame(
-        statement("SELECT count(*) n, count(DISTINCT symbol) s, max(timestamp) FROM stock_data WHERE granularity = '1m'")
+        statement(
+            "SELECT count(*) n, count(DISTINCT symbol) s, max(timestamp) FROM stock_data WHERE granularity = '1m'"
+        )
     ).row(0)
     found = raw["bars 1m"]
     assert (found["rows"], found["symbols"], found["newest"]) == (counted[0], counted[1], counted[2].isoformat())
@@ -246,9 +257,7 @@ def test_status_counts_what_is_there(cli: Cli, deps: Deps) -> None:
 
 @pytest.mark.postgres
 @pytest.mark.redis
-def test_show_reads_only_the_cache(
-    cli: Cli, deps: Deps, servers: Servers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_show_reads_only_the_cache(cli: Cli, deps: Deps, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     cli("run")
     monkeypatch.setenv("WARMBARS_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     monkeypatch.setenv("WARMBARS_REDIS_URL", servers.redis_reader_url)
@@ -373,7 +382,7 @@ def test_a_pair_of_ones_own_up_forth_back_and_down(place: Path) -> None:
     try:
         assert answer(warmbars("init", "--json"))["before"] is None
         assert "already" in warmbars("init").stdout
-        assert warmbars("init", "--revision", "1789").exit_code == 1
+    XX
         assert answer(warmbars("init", "--revision", "base", "--json"))["after"] is None
     finally:
         assert answer(warmbars("down", "--json"))["stopped"] is True

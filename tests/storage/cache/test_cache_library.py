@@ -1,15 +1,20 @@
 """The server-side functions: loaded when missing or older, reloaded when lost, refused by old servers with reason."""
 
 import hashlib
+import time
 from pathlib import Path
 
 import pytest
 import redis
 
 from storage.cache.client import connect
+from storage.cache.freshness import Freshness
 from storage.cache.keys import Keys
 from storage.cache.library import CODE, VERSION, ensure_library, library_version
 from storage.cache.publisher import CachePublisher, Publication
+from storage.cache.reader import Reader
+from storage.cache.sweeper import to_republish
+from storage.settings import Settings
 from tests.storage.cache.conftest import AS_OF, Server, body, publication, start_server
 from transforms.errors import ConfigurationError
 
@@ -84,3 +89,23 @@ def test_a_server_without_functions_is_told_so(tmp_path: Path) -> None:
             CachePublisher(client, Keys("main")).send([publication(1, {})])
     finally:
         old.stop()
+
+
+def test_a_publication_stays_in_one_slot_of_a_cluster(tmp_path: Path) -> None:
+    """A node of a cluster refuses calls across slots, and functions that touch keys of another."""
+    node = start_server(tmp_path, "--cluster-enabled", "yes")
+    try:
+        with connect(node.url) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                time.sleep(0.01)
+            publisher = CachePublisher(client, Keys("main"))
+            publisher.send([publication(1, {"quote": body(1), "bars:1d": body(1, 2500), "bars:1h": body(1)})])
+            (outcome,) = publisher.send([publication(2, {"quote": body(2), "bars:1d": body(2, 2500)})])
+            assert (outcome.written, outcome.deleted) == (2, 1)
+            reader = Reader(client, Keys("main"), Freshness(Settings().soft_ttl_seconds))
+            assert reader.snapshot("AAPL").values["bars:1d"].value["close"][0] == 2
+            client.delete("wb:1:main:{AAPL}:quote")
+            assert to_republish(client, Keys("main"), {"AAPL": (1, 2)}) == ["AAPL"]
+    finally:
+        node.stop()
