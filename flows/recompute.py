@@ -63,7 +63,9 @@ class Batch:
         scales: Mapping[str, Scale],
     ) -> Changes:
         """Note what has to be written so that `stored` equals `computed`."""
-        upserts = changed_rows(computed.lazy(), stored.lazy(), key, scales).collect()
+        upserts = computed  # the first time there is nothing to compare with
+        if not stored.is_empty():
+            upserts = changed_rows(computed.lazy(), stored.lazy(), key, scales).collect()
         gone = stored.join(computed, on=key, how="anti").select(key)
         replaced = stored.join(upserts, on=key, how="semi").select(key)
         changes = Changes(
@@ -71,7 +73,7 @@ class Batch:
         )
         if len(changes):
             self.changes.append(changes)
-            self.changed |= set(changes.upserts["symbol"]) | set(changes.deletes["symbol"])
+            self.changed |= changes.symbols
         return changes
 
     def is_open(self, nearest: pl.DataFrame, *datasets: str) -> None:
@@ -113,8 +115,7 @@ def _factors(batch: Batch) -> tuple[pl.DataFrame, list[str]]:
     scales: Mapping[str, Scale] = {"to_date": None, "price": None, "volume": None}
     changes = batch.compare("adjustment_factors", computed, stored.filter(of_changed), ("symbol", "from_date"), scales)
     batch.is_open(coming, "actions")
-    readjusted = {*changes.upserts["symbol"], *changes.deletes["symbol"]}
-    return pl.concat([stored.filter(~of_changed), computed]), sorted(readjusted)
+    return pl.concat([stored.filter(~of_changed), computed]), sorted(changes.symbols)
 
 
 def _prices(batch: Batch, adjusted: pl.DataFrame, factors: pl.DataFrame, readjusted: list[str]) -> "Series":
@@ -233,7 +234,7 @@ def _quotes(
     if not symbols:
         return
     stored = batch.store.whole("quotes", symbols, ("symbol", *_QUOTE_COLUMNS))
-    missing = [s for s in symbols if s not in set(daily["symbol"].unique())]
+    missing = sorted({*symbols} - {*daily["symbol"].unique()})
     if missing:
         daily = pl.concat([daily, batch.store.whole("bars_1d", missing, BARS.names())])
     computed = derive.quotes(bar_set, daily, _outside(stored, spans), factors)
@@ -256,7 +257,7 @@ def _sentiment(batch: Batch) -> Series:
             for rows in (batch.store.stored(table, spans, columns), frame.select(columns))
         )
         changes[interval] = batch.compare(table, mine, stored, KEY, _SENTIMENT_SCALES)
-    symbols = sorted({*changes["1d"].upserts["symbol"], *changes["1d"].deletes["symbol"]})
+    symbols = sorted(changes["1d"].symbols)
     return Series(_daily_scores(batch, symbols, changes["1d"]), symbols)
 
 

@@ -127,7 +127,9 @@ def symbol_page(page: SymbolPage, rows: int, width: int, *, color: bool = True) 
     chart = chart_of(page.rows, page.interval, lines, values)
     spotlight = Spotlight(page.snapshot.symbol, page.interval, chart, *move(page.snapshot.values[QUOTE].value))
     parts: list[RenderableType] = [headline(spotlight), *_legend(page), draw(chart, room, _CHART_ROWS, color=color)]
-    parts += ["", _table(page, rows, room), "", _beside(page), _footer(page)]
+    parts += ["", _table(page, rows, room), ""]
+    beside = _beside(page)
+    parts += [beside, _footer(page)] if beside.row_count else [_footer(page)]
     return Padding(Group(*parts), (1, 2))
 
 

@@ -27,19 +27,19 @@ _ABOUT = (
     "Settings come from WARMBARS_* variables, then warmbars.toml, then defaults; WARMBARS_HOME names the data "
     "directory (default .warmbars). With no settings at all, PostgreSQL and Valkey run from there."
 )
-PIPELINE, LOOK, SERVERS = "The pipeline", "Looking at it", "The servers"
+PIPELINE, LOOK, FLOWS, SERVERS = "The pipeline", "Looking at it", "On a schedule", "The servers"
 
 
 Command = Callable[..., None]
 
 
-def command(panel: str, *examples: str) -> Callable[[Command], Command]:
+def command(panel: str, *examples: str, on: typer.Typer = app) -> Callable[[Command], Command]:
     """Add a function to the program: its docstring, reflowed, is the help, with examples below."""
 
     def add(function: Command) -> Command:
         paragraphs = (cleandoc(function.__doc__ or "")).split("\n\n")
         shown = "\n\n".join(f"[cyan]{line}[/]" for line in examples)
-        register = app.command(
+        register = on.command(
             help="\n\n".join(" ".join(text.split()) for text in paragraphs),
             epilog=f"Example{'s' if len(examples) > 1 else ''}:\n\n{shown}",
             rich_help_panel=panel,

@@ -12,7 +12,18 @@ from transforms.errors import PipelineError
 DEBUG = "--debug"
 
 
-class Edge(TyperGroup):
+class Group(TyperGroup):
+    """Commands that start quickly."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The help option, off unless given: Typer imports pydantic to make nothing of the None it has."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
+
+class Edge(Group):
     """Prints what we raise on purpose without a traceback (exit code 1), and takes `--debug` anywhere."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -21,13 +32,6 @@ class Edge(TyperGroup):
         if DEBUG in own:
             args = [DEBUG, *(arg for arg in own if arg != DEBUG), *args[len(own) :]]
         return super().parse_args(ctx, args)
-
-    def get_help_option(self, ctx: Any) -> Any:
-        """The help option, off unless given: Typer imports pydantic to make nothing of the None it has."""
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.default = False
-        return option
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with `--debug` errors keep their traceback, and log messages are shown."""

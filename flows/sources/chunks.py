@@ -1,7 +1,7 @@
 """Cutting a long run of rows into chunks of whole symbol-days that fit in memory.
 
-A first pass over the file counts rows by symbol and day; a second one hands the chunks out. Where the file
-already lies in such runs (sorted by symbol, or by day) they are cut from it as it is read, else rows are sorted
+A first pass over the file counts rows by symbol and day; a second one hands the chunks out. Where the chunks
+follow each other in the file (sorted by symbol and time) they are cut from it as it is read, else rows are sorted
 into scratch files on the way.
 """
 

@@ -34,8 +34,9 @@ class FileSource:
         for shown, path in found:
             origin = Origin(shown, "")
             try:
-                origin = Origin(shown, _digest(path))
-                yield from FileReader(path, origin, job).batches(batch_rows, scratch)
+                with readable(path):
+                    origin = Origin(shown, _digest(path))
+                    yield from FileReader(path, origin, job).batches(batch_rows, scratch)
             except PermanentError as exc:
                 yield Failure(origin, exc)
 
@@ -59,5 +60,5 @@ def find_files(place: str) -> list[tuple[str, Path]]:
 
 
 def _digest(path: Path) -> str:
-    with readable(path), path.open("rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

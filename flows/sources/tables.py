@@ -31,10 +31,9 @@ _ABSENT: Final = ("", "null", "NULL", "None", "NA", "N/A", "-")
 
 
 class Table(Protocol):
-    """A file of rows. `rows` is None where only reading it would tell."""
+    """A file of rows under these column names."""
 
     names: tuple[str, ...]
-    rows: int | None
 
     def types(self, columns: Mapping[str, str]) -> dict[str, pl.DataType]:
         """Types of our columns (ours = theirs) as the file has them."""
@@ -74,7 +73,7 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except (OSError, EOFError, zlib.error, csv.Error, UnicodeError) as exc:
         raise UnreadableSource(f"{path}: {exc}") from exc
-    except pl.exceptions.PolarsError as exc:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as exc:  # Polars panics over some corrupt files
         raise UnreadableSource(f"{path}: {str(exc).splitlines()[0]}") from exc
 
 
@@ -94,7 +93,7 @@ class ParquetTable:
         self._scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
         self._schema = self._scan.collect_schema()
         self.names = tuple(self._schema)
-        self.rows: int | None = int(self._scan.select(pl.len()).collect().item())
+        self._rows = int(self._scan.select(pl.len()).collect().item())
 
     def types(self, columns: Mapping[str, str]) -> dict[str, pl.DataType]:
         """Types of our columns as the file has them; the file's name is text."""
@@ -102,11 +101,9 @@ class ParquetTable:
 
     def pieces(self, columns: Mapping[str, str]) -> Iterator[pl.DataFrame]:
         """Slices of `PIECE_ROWS` rows."""
-        rows = self.rows or 0
         wanted = self._scan.select(_renamed(columns, self._path))
-        for start in range(0, rows, PIECE_ROWS):
-            with readable(self._path):
-                piece = wanted.slice(start, PIECE_ROWS).collect()
+        for start in range(0, self._rows, PIECE_ROWS):
+            piece = wanted.slice(start, PIECE_ROWS).collect()
             numbers = pl.int_range(start + 1, start + piece.height + 1, dtype=pl.Int64, eager=True)
             yield piece.select(numbers.alias(LINE), *columns)
 
@@ -117,8 +114,6 @@ class CsvTable:
     UTF-8 with or without mark; commas, semicolons, tabs or bars; either line end. A row that is longer than
     the header shows in `EXTRA`.
     """
-
-    rows: int | None = None
 
     def __init__(self, path: Path) -> None:
         """Read the header."""
@@ -138,12 +133,11 @@ class CsvTable:
     def pieces(self, columns: Mapping[str, str]) -> Iterator[pl.DataFrame]:
         """Blocks of about `BLOCK_BYTES`."""
         line = 1
-        with readable(self._path):
-            for block in self._blocks():
-                piece = self._scanned(block).select(*_renamed(columns, self._path), EXTRA).collect()
-                numbers = pl.int_range(line, line + piece.height, dtype=pl.Int64, eager=True)
-                line += piece.height
-                yield piece.select(numbers.alias(LINE), *(_cleaned(piece[c]) for c in columns), EXTRA)
+        for block in self._blocks():
+            piece = self._scanned(block).select(*_renamed(columns, self._path), EXTRA).collect()
+            numbers = pl.int_range(line, line + piece.height, dtype=pl.Int64, eager=True)
+            line += piece.height
+            yield piece.select(numbers.alias(LINE), *(_cleaned(piece[c]) for c in columns), EXTRA)
 
     def _open(self) -> IO[bytes]:
         gzipped = self._path.name.lower().endswith(".gz")

@@ -28,8 +28,9 @@ _TEXT: Final = (
 _FIRST_EPOCH: Final = 1e8
 """Smaller numbers are no epoch: as seconds they lie between 1966-10-31 and 1973-03-03."""
 _COMPACT_DATES: Final = (1900_01_01, 2100_12_31)
-_YEARS: Final = (-62_135_596_800_000_000, 253_402_300_799_999_999)
-"""Years 1 to 9999 in microseconds; what lies outside is no time."""
+_SANE_US: Final = (-62_104_060_800_000_000, 253_370_764_799_999_999)
+_SANE_DAYS: Final = (-718_797, 2_932_531)
+"""Years 2 to 9998; what lies outside is no time, and Python's calendar soon ends."""
 _WRITTEN_DATE: Final = r"^(\d{4})[-/.]?(\d{2})[-/.]?(\d{2})(?:\D|$)"
 
 
@@ -38,34 +39,23 @@ def read_times(cells: pl.Series, dates: pl.Series | None = None) -> pl.DataFrame
 
     A cell that is only a time of day goes with the cell of `dates` in its row.
     """
-    dtype = cells.dtype
-    if isinstance(dtype, pl.Datetime):
-        exact = _within_years(cells.dt.cast_time_unit("us"))
-        return _slots(instant=exact.dt.convert_time_zone("UTC")) if dtype.time_zone else _slots(wall=exact)
-    if dtype == pl.Date:
-        return _slots(day=cells)
-    if dtype.is_numeric():
-        return _from_numbers(cells)
-    text = cells.cast(pl.String)
-    if dates is not None:
-        on_its_date = dates.cast(pl.String).str.slice(0, 10) + " " + text
-        text = on_its_date.zip_with(text.str.contains(_CLOCK).fill_null(value=False), text)
-    return _from_text(text)
+    read = _read(cells, dates)
+    return read.select(_sane(read[name]) for name in read.columns)
 
 
 def read_dates(cells: pl.Series) -> pl.Series:
     """Dates as they are written, whatever time or zone stands beside them; null: unreadable."""
     dtype = cells.dtype
     if isinstance(dtype, pl.Datetime):
-        return _within_years(cells.dt.cast_time_unit("us")).dt.date()
+        return _sane(cells.dt.date())
     if dtype == pl.Date:
-        return cells
+        return _sane(cells)
     if dtype.is_numeric():
-        read = _from_numbers(cells)
+        read = read_times(cells)
         return read.select(pl.coalesce("day", pl.col("instant").dt.date())).to_series()
     parts = cells.cast(pl.String).str.extract_groups(_WRITTEN_DATE).struct.unnest()
     written = pl.concat_str(parts.columns, separator="-")
-    return parts.select(written.str.to_date(_PLAIN_DATE, strict=False)).to_series()
+    return _sane(parts.select(written.str.to_date(_PLAIN_DATE, strict=False)).to_series())
 
 
 def from_wall(wall: pl.Series, time_zone: str) -> pl.Series:
@@ -97,8 +87,25 @@ def day_starts(dates: pl.Series, time_zone: str) -> pl.Series:
     return pl.select(pl.coalesce(tries).backward_fill().dt.convert_time_zone("UTC")).to_series()
 
 
-def _within_years(times: pl.Series) -> pl.Series:
-    sane = times.to_physical().is_between(*_YEARS)
+def _read(cells: pl.Series, dates: pl.Series | None) -> pl.DataFrame:
+    dtype = cells.dtype
+    if isinstance(dtype, pl.Datetime):
+        exact = cells.dt.cast_time_unit("us")
+        return _slots(instant=exact.dt.convert_time_zone("UTC")) if dtype.time_zone else _slots(wall=exact)
+    if dtype == pl.Date:
+        return _slots(day=cells)
+    if dtype.is_numeric():
+        return _from_numbers(cells)
+    text = cells.cast(pl.String)
+    if dates is not None:
+        on_its_date = dates.cast(pl.String).str.slice(0, 10) + " " + text
+        text = on_its_date.zip_with(text.str.contains(_CLOCK).fill_null(value=False), text)
+    return _from_text(text)
+
+
+def _sane(times: pl.Series) -> pl.Series:
+    """Times and dates without those no calendar holds."""
+    sane = times.to_physical().is_between(*(_SANE_DAYS if times.dtype == pl.Date else _SANE_US))
     return times if sane.all() else times.zip_with(sane, pl.repeat(None, len(times), dtype=times.dtype, eager=True))
 
 

@@ -63,6 +63,11 @@ class Changes:
     def __len__(self) -> int:
         return self.upserts.height + self.deletes.height
 
+    @property
+    def symbols(self) -> set[str]:
+        """Whose rows they are."""
+        return {*self.upserts["symbol"].unique(), *self.deletes["symbol"].unique()}
+
 
 class Claim:
     """The right to refresh some symbols, and what is due for them."""

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ PROGRAM = """
 import sys
 from flows.serve import serve
 from storage.settings import load_settings
-sys.exit(serve(load_settings(), port=int(sys.argv[1]) or None, report=lambda text: print(text, flush=True)))
+sys.exit(serve(load_settings(), port=int(sys.argv[1]), report=lambda text: print(text, flush=True)))
 """
 MARKET = """
 [sources.simulated]
@@ -46,7 +47,7 @@ class Served:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, directory: Path, deployments: str, *, port: int = 0, **variables: str) -> "Served":
+    def start(cls, directory: Path, deployments: str, **variables: str) -> "Served":
         directory.mkdir()
         (directory / "prefect.yaml").write_text(deployments)
         (directory / "warmbars.toml").write_text(MARKET)
@@ -54,7 +55,7 @@ class Served:
         environment = kept | {"PYTHONPATH": str(ROOT), "WARMBARS_HOME": str(directory / "home")} | variables
         with (directory / "serve.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, str(port)], cwd=directory, env=environment, stdout=log, stderr=log
+                [sys.executable, "-c", PROGRAM, str(free_port())], cwd=directory, env=environment, stdout=log, stderr=log
             )
         return cls(directory, process)
 
@@ -89,6 +90,12 @@ class Served:
     def secrets(self) -> list[str]:
         """Passwords of its servers."""
         return re.findall(r'": "([^"]+)"', (self.home / "secrets.json").read_text())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def resting(deployments: str) -> str:

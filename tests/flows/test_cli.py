@@ -25,7 +25,7 @@ from transforms import schema
 from transforms.errors import StoreUnavailable
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("ingest", "refresh", "publish", "run", "show", "status", "settings", "up", "down", "init")
+COMMANDS = ("ingest", "refresh", "publish", "run", "show", "status", "settings", "up", "down", "init", "flow serve")
 HEAVY = ("polars", "sqlalchemy", "psycopg", "redis", "exchange_calendars", "alembic", "pandas", "pydantic", "prefect")
 MARKET = {"sim": {"kind": "simulated", "symbols": 2, "sessions": 60}}
 SYMBOL = "EMBR"
@@ -67,7 +67,7 @@ def answer(result: Result) -> Any:
 # --- what needs no server
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["show", "--help"], ["ingest", "-h"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["show", "--help"], ["flow", "serve", "-h"]])
 def test_starting_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from flows.cli import main; sys.argv = ['warmbars', *sys.argv[1:]]\n"
@@ -81,7 +81,7 @@ def test_starting_imports_nothing_heavy(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_helps_with_an_example(place: Path, command: str) -> None:
-    result = warmbars(command, "--help")
+    result = warmbars(*command.split(), "--help")
     assert result.exit_code == 0
     assert "Example" in result.stdout
     assert f"warmbars {command}" in result.stdout
@@ -89,7 +89,12 @@ def test_every_command_helps_with_an_example(place: Path, command: str) -> None:
 
 def test_no_command_is_missing_from_the_help(place: Path) -> None:
     listed = warmbars("--help").stdout
-    assert all(f"│ {command} " in listed for command in COMMANDS)
+    assert all(f"│ {command.split()[0]} " in listed for command in COMMANDS)
+
+
+def test_every_command_is_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert [command for command in COMMANDS if f"`warmbars {command}" not in page] == []
 
 
 def test_options_accept_the_words_of_the_schema() -> None:
@@ -180,6 +185,16 @@ def test_ctrl_c_ends_with_130(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("storage.settings.load_settings", interrupted)
     assert warmbars("settings").exit_code == 130
+
+
+def test_flow_serve_hands_over_to_prefect(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(settings: Settings, *, port: int | None, report: Callable[[str], None]) -> int:
+        report(f"serving {settings.namespace} on {port}")
+        return 143
+
+    monkeypatch.setattr("flows.serve.serve", serve)
+    result = warmbars("flow", "serve", "--port", "4300")
+    assert (result.exit_code, result.stdout) == (143, "serving main on 4300\n")
 
 
 # --- the pipeline
@@ -382,7 +397,8 @@ def test_a_pair_of_ones_own_up_forth_back_and_down(place: Path) -> None:
     try:
         assert answer(warmbars("init", "--json"))["before"] is None
         assert "already" in warmbars("init").stdout
-    XX
+        unknown = warmbars("init", "--revision", "1789")
+        assert (unknown.exit_code, "head, base and" in unknown.stderr) == (1, True)
         assert answer(warmbars("init", "--revision", "base", "--json"))["after"] is None
     finally:
         assert answer(warmbars("down", "--json"))["stopped"] is True

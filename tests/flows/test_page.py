@@ -90,6 +90,12 @@ def test_a_line_runs_through_free_cells_only() -> None:
     assert top.startswith("█▔▔▔█")
 
 
+def test_panels_stand_under_their_candles() -> None:
+    candles = [Candle(10, 20, 10, 20, 1)] * 3
+    below = drawn(Chart(candles, {0: "Jan"}, panels={"rsi_14": [None, 10.0, 61.5]}), 30, 6)
+    assert below[-3:] == ["█ █ █", "  ▁ █   rsi_14 61.50", "Jan"]
+
+
 def test_marks_do_not_overlap() -> None:
     days = [date(2023, 12, 20) + timedelta(days=n) for n in range(60)]
     chart = Chart([UP_DAY] * 60, daily_marks(days))

@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_and_another_something_else(markets: Market
 def test_small_batches_hold_the_same_rows(markets: Markets, rows: Rows) -> None:
     small = simulate(markets, batch_rows=1_000)
     for dataset in ("ticks", "bars", "sentiment", "actions"):
-        assert_frame_equal(small[dataset].sort(KEYS[dataset]), rows[dataset])  # type: ignore[index]
+        assert_frame_equal(small[dataset].sort(KEYS[dataset]), rows[dataset])
 
 
 @pytest.mark.parametrize("market", ["XNYS", "XTKS", "24/7", "CMES"])
@@ -253,7 +253,7 @@ def test_sixty_sessions_are_enough_to_find_it(rows: Rows, sessions: pl.DataFrame
 def test_late_rows_arrive_later_and_change_nothing_else(markets: Markets, rows: Rows) -> None:
     late = simulate(markets, wrongs=Wrongs(late=0.1))
     for dataset in ("ticks", "bars", "sentiment"):
-        key = list(KEYS[dataset])  # type: ignore[index]
+        key = list(KEYS[dataset])
         assert_frame_equal(late[dataset], rows[dataset].join(late[dataset], on=key, how="semi"))
         missing = rows[dataset].join(late[dataset], on=key, how="anti")
         assert missing.height > 0

@@ -86,8 +86,16 @@ def test_typed_columns(cell: object, dtype: pl.DataType, expected: dict[str, obj
 
 
 def test_times_no_calendar_holds_are_not_read() -> None:
-    absurd = pl.Series([2**62], dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
-    assert read_times(absurd).null_count().row(0) == (1, 1, 1)
+    absurd = pl.Series([2**62], dtype=pl.Int64)
+    for cells in (
+        absurd.cast(pl.Datetime("us", "UTC")),
+        absurd.cast(pl.Datetime("us")),
+        pl.Series(["-99999999999999"]),
+    ):
+        assert read_times(cells).null_count().row(0) == (1, 1, 1)
+    for cells in (pl.Series(["0000-01-01"]), pl.Series([2**30], dtype=pl.Int32).cast(pl.Date)):
+        assert read_dates(cells).to_list() == [None]
+        assert read_times(cells).null_count().row(0) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("clock", ["9:30:05", "09:30:05", time(9, 30, 5)])
