@@ -18,7 +18,7 @@ from transforms.resample import (
 )
 from transforms.schema import RAW_BARS, Interval
 from transforms.sentiment import sentiment_buckets
-from transforms.sessions import BucketRules, bucket_end, bucket_label, place
+from transforms.sessions import BucketRules, bucket_end, days_of, place
 
 BEGINNING, END = date(1, 1, 1), date(9999, 12, 31)
 """Stand for no bound in the stored factors."""
@@ -46,7 +46,7 @@ class Prices:
 class BarSet:
     """Bars of whole sessions: minutes still running among them, closed ones by interval, and what is still open.
 
-    `open`: symbol, starts_at (of the first bucket that is still open), due_at (when the next one closes).
+    `open`: symbol, starts_at (of the first day with a bucket that is still open), due_at (when the next one closes).
     """
 
     minutes: pl.DataFrame
@@ -80,27 +80,25 @@ def factors(actions: pl.DataFrame, market: Market, as_of: datetime) -> tuple[pl.
 def raw_prices(rows: pl.DataFrame, actions: pl.DataFrame, adjusted: pl.DataFrame, market: Market) -> pl.DataFrame:
     """Vendor rows in one basis: those that came split-adjusted are brought back to what was traded.
 
-    A vendor's series is taken to be adjusted for every split up to its own newest row (`adjusted`: symbol, ends_at).
+    A vendor's series is taken to be adjusted for every split up to the session of its own newest row (`adjusted`:
+    symbol, source, ends_at).
     """
-    vendor = rows.filter(pl.col("price_basis") == "split")
-    if vendor.is_empty():
-        return rows
-    known = (
-        choose_actions(actions.lazy(), market.settings.source_rank)
-        .join(adjusted.lazy().group_by("symbol").agg(pl.col("ends_at").max()), on="symbol")
-        .filter(pl.col("ex_date") <= pl.col("ends_at").dt.date())
-    )
-    session = market.sessions.select("session", pl.col("day_start").alias("_from")).sort("_from")
-    traded = (
-        vendor.lazy()
-        .sort("timestamp")
-        .join_asof(session, left_on="timestamp", right_on="_from")
-        .sort("symbol", "session")
-        .pipe(to_raw, adjustment_factors(known))
-        .select(rows.columns)
-        .collect()
-    )
-    return pl.concat([rows.filter(pl.col("price_basis") != "split"), traded])
+    vendors = rows.filter(pl.col("price_basis") == "split").partition_by("source", as_dict=True)
+    splits = choose_actions(actions.lazy(), market.settings.source_rank)
+    newest = _in_sessions(adjusted.lazy(), "ends_at", market)
+    traded = [rows.filter(pl.col("price_basis") != "split")]
+    for (source,), vendor in vendors.items():
+        until = newest.filter(pl.col("source") == source).select("symbol", until="session")
+        known = splits.join(until, on="symbol").filter(pl.col("ex_date") <= pl.col("until"))
+        dated = _in_sessions(vendor.lazy(), "timestamp", market).sort("symbol", "session")
+        traded.append(dated.pipe(to_raw, adjustment_factors(known)).select(rows.columns).collect())
+    return pl.concat(traded)
+
+
+def _in_sessions(rows: pl.LazyFrame, moment: str, market: Market) -> pl.LazyFrame:
+    """Add the session whose local day is the last to have begun at `moment`."""
+    days = days_of(market.sessions).select("session", "_day_start").sort("_day_start")
+    return rows.sort(moment).join_asof(days, left_on=moment, right_on="_day_start").drop("_day_start")
 
 
 def bars(prices: Prices, market: Market, as_of: datetime) -> BarSet:
@@ -129,12 +127,15 @@ def bars(prices: Prices, market: Market, as_of: datetime) -> BarSet:
 
 
 def _one_source(ticks: pl.LazyFrame, market: Market) -> pl.LazyFrame:
-    """The trades of one source a symbol and UTC day, in their total order: two feeds of one tape are not added up."""
-    day = pl.col("timestamp").dt.date()
-    sources = ticks.select("symbol", "source", day.alias("day")).unique()
-    best = choose(sources, ("symbol", "day"), market.settings.source_rank).collect()
-    if best.n_unique(["symbol", "day"]) < sources.select(pl.len()).collect().item():
-        ticks = ticks.with_columns(day=day).join(best.lazy(), on=["symbol", "day", "source"], how="semi").drop("day")
+    """The trades of one source a symbol and session, in their total order: two feeds of one tape are not added up."""
+    sources = ticks.select("symbol", "source").unique().collect()
+    if sources.n_unique("symbol") < sources.height:
+        days = days_of(market.sessions).select("_day_start", "_day_end").sort("_day_start")
+        dated = ticks.sort("timestamp").join_asof(days, left_on="timestamp", right_on="_day_start")
+        inside = dated.filter(pl.col("timestamp") < pl.col("_day_end")).drop("_day_end")
+        key = ("symbol", "_day_start")
+        best = choose(inside.select(*key, "source").unique(), key, market.settings.source_rank)
+        ticks = inside.join(best, on=[*key, "source"], how="semi").drop("_day_start")
     return ticks.sort("symbol", "timestamp", "sequence")
 
 
@@ -143,11 +144,14 @@ def _closed(frame: pl.DataFrame, interval: Interval, market: Market, as_of: date
 
 
 def _open(every: list[tuple[Interval, pl.DataFrame]], market: Market, as_of: datetime) -> pl.DataFrame:
-    """The buckets that `as_of` has not passed: where the first starts and when the next one closes."""
+    """The buckets that `as_of` has not passed: where the day of the first starts and when the next one closes.
+
+    Not where the bucket itself starts: a vendor's hour stamped on the clock begins before the open it counts from.
+    """
     running = [
         frame.lazy()
         .pipe(place, market.sessions, market.rules)
-        .select("symbol", starts_at=bucket_label(interval), due_at=bucket_end(interval))
+        .select("symbol", starts_at="_day_start", due_at=bucket_end(interval))
         .filter(pl.col("due_at") > as_of)
         for interval, frame in every
     ]
@@ -173,14 +177,21 @@ def sentiment(messages: pl.DataFrame, market: Market, as_of: datetime) -> tuple[
     return ended, nearest
 
 
-def quotes(bar_set: BarSet, daily: pl.DataFrame, stored: pl.DataFrame, factor: pl.DataFrame) -> pl.DataFrame:
+def days(bars: pl.DataFrame, market: Market, as_of: datetime) -> pl.DataFrame:
+    """Closed 1d bars from finer ones sorted by (symbol, timestamp)."""
+    folded = bars.lazy().pipe(resample, "1d", market.sessions, market.rules).collect()
+    return _closed(folded, "1d", market, as_of)
+
+
+def quotes(minutes: pl.DataFrame, daily: pl.DataFrame, stored: pl.DataFrame, factor: pl.DataFrame) -> pl.DataFrame:
     """The newest session of each symbol so far, against the close before it.
 
-    `daily`: the symbols' closed raw 1d bars. `stored`: quotes of sessions that were not computed again. The previous
-    close is brought to the prices of the newest session, so that a split is no move.
+    `minutes`: 1m bars of whole sessions, in order. `daily`: the symbols' closed raw 1d bars. `stored`: quotes of
+    sessions that were not computed again. The previous close is brought to the prices of the newest session, so that
+    a split is no move.
     `change` in price units, `change_pct` = 100 * (last / previous_close - 1).
     """
-    running = bar_set.minutes.group_by("symbol", "session", maintain_order=True).agg(
+    running = minutes.group_by("symbol", "session", maintain_order=True).agg(
         timestamp=pl.col("timestamp").last(),
         last=pl.col("close").last(),
         open=pl.col("open").first(),

@@ -1,5 +1,6 @@
 """From dirty windows to the sessions that have to be computed again. One market at a time; pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -41,18 +42,21 @@ class Plan:
         return _merged(self.sentiment.select("symbol", lo=lo, hi=hi), timedelta(0))
 
 
-def plan_windows(windows: pl.DataFrame, sessions: pl.DataFrame, adjusted: pl.DataFrame) -> Plan:
+def plan_windows(
+    windows: pl.DataFrame, sessions: pl.DataFrame, adjusted: pl.DataFrame, restated: Sequence[str] = ()
+) -> Plan:
     """Work out what dirty windows reach.
 
     `windows`: symbol, dataset, starts_at, ends_at. `sessions`: the market's, in order. `adjusted`: symbol, starts_at,
-    ends_at of vendor bars whose prices are not raw; an action of their symbol changes what they say.
+    ends_at of vendor bars whose prices are not raw; an action of their symbol changes what they say, and so does
+    another split that they are adjusted for (the symbols in `restated`).
     """
     actions = windows.filter(pl.col("dataset") == "actions")["symbol"].unique().sort().to_list()
     span = ("symbol", "starts_at", "ends_at")
     touched = pl.concat(
         [
             windows.filter(pl.col("dataset").is_in(["ticks", "bars"])).select(span),
-            adjusted.filter(pl.col("symbol").is_in(actions)).select(span),
+            adjusted.filter(pl.col("symbol").is_in([*actions, *restated])).select(span),
         ]
     )
     messages = windows.filter(pl.col("dataset") == "sentiment").select(span)

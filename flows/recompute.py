@@ -14,6 +14,7 @@ from transforms import catalogue, correlation
 from transforms.adjust import split_adjust
 from transforms.equal import Scale, changed_rows
 from transforms.schema import BARS, OHLCV, UTC_US, Interval
+from transforms.sessions import days_of
 
 KEY = ("symbol", "timestamp")
 _EXACT_BARS: Mapping[str, Scale] = dict.fromkeys(("session", *OHLCV))
@@ -63,6 +64,7 @@ class Batch:
         scales: Mapping[str, Scale],
     ) -> Changes:
         """Note what has to be written so that `stored` equals `computed`."""
+        self.claim.keep_alive()
         upserts = computed  # the first time there is nothing to compare with
         if not stored.is_empty():
             upserts = changed_rows(computed.lazy(), stored.lazy(), key, scales).collect()
@@ -85,7 +87,7 @@ def recompute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime
     """Bring the derived rows of the claimed symbols to what their raw rows say at `as_of`, and consume the claim."""
     sessions = market.sessions.collect()
     adjusted = store.vendor_adjusted(claim.symbols)
-    plan = plan_windows(claim.windows, sessions, adjusted)
+    plan = plan_windows(claim.windows, sessions, adjusted, _restated(store, claim.windows, adjusted))
     batch = Batch(store, claim, plan, market, as_of)
 
     factors, readjusted = _factors(batch)
@@ -101,6 +103,12 @@ def recompute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime
         claim.publish(sorted(batch.changed), as_of)
         claim.mark_market(as_of)
     return batch
+
+
+def _restated(store: DerivedStore, windows: pl.DataFrame, adjusted: pl.DataFrame) -> list[str]:
+    """Symbols of which a vendor's adjusted series now ends beyond a split it ended before, or the other way round."""
+    bars = windows.filter(pl.col("dataset") == "bars").join(adjusted, on="symbol", how="semi")
+    return [] if bars.is_empty() else store.crossing_splits(bars)
 
 
 def _factors(batch: Batch) -> tuple[pl.DataFrame, list[str]]:
@@ -122,15 +130,15 @@ def _prices(batch: Batch, adjusted: pl.DataFrame, factors: pl.DataFrame, readjus
     """Bars, indicators and quotes; returns what became of the daily bars."""
     spans = batch.plan.price_spans()
     bar_set = _bars(batch, spans, adjusted)
-    daily = Series(pl.DataFrame(schema=BARS), [])
-    for interval in batch.market.settings.intervals:
+    intervals = batch.market.settings.intervals
+    for interval in intervals:
         series = _store_bars(batch, interval, spans, bar_set, readjusted)
         if interval != "1m":
             _indicators(batch, interval, series, factors, readjusted)
-        if interval == "1d":
-            daily = Series(split_adjust(series.bars.lazy(), derive.as_factors(factors)).collect(), series.changed)
-            _quotes(batch, bar_set, series.bars, factors, spans)
-    return daily
+    _quotes(batch, bar_set, series, factors, spans)
+    if intervals[-1] != "1d":
+        return Series(pl.DataFrame(schema=BARS), [])
+    return Series(split_adjust(series.bars.lazy(), derive.as_factors(factors)).collect(), series.changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +168,10 @@ def _bars(batch: Batch, spans: pl.DataFrame, adjusted: pl.DataFrame) -> derive.B
 def _store_bars(
     batch: Batch, interval: Interval, spans: pl.DataFrame, bar_set: derive.BarSet, readjusted: list[str]
 ) -> Series:
-    """Compare one interval's bars with the stored ones; the whole series of every symbol whose bars changed."""
+    """Compare one interval's bars with the stored ones; the whole series of every symbol whose bars changed.
+
+    Of minutes it is only wanted where nothing coarser is kept.
+    """
     tables = (
         {"bars_1m": bar_set.rollups["1m"]}
         if interval == "1m"
@@ -176,7 +187,7 @@ def _store_bars(
         touched += [changes.upserts.select(KEY), changes.deletes.select(KEY)]
     since = pl.concat(touched).group_by("symbol").agg(lo=pl.col("timestamp").min())
     changed = sorted({*since["symbol"], *readjusted})
-    if interval == "1m" or not changed:
+    if not changed or (interval == "1m" and len(bar_set.rollups) > 1):
         return Series(pl.DataFrame(schema=BARS), [])
     computed = pl.concat([frame.filter(pl.col("symbol").is_in(changed)) for frame in tables.values()])
     before = batch.store.whole(f"bars_{interval}", changed, BARS.names())
@@ -227,18 +238,38 @@ def _indicators(batch: Batch, interval: Interval, series: Series, factors: pl.Da
     batch.compare(table, values, stored, KEY, {"session": None, **scales})
 
 
-def _quotes(
-    batch: Batch, bar_set: derive.BarSet, daily: pl.DataFrame, factors: pl.DataFrame, spans: pl.DataFrame
-) -> None:
-    symbols = sorted({*bar_set.minutes["symbol"].unique(), *daily["symbol"].unique(), *spans["symbol"]})
+def _quotes(batch: Batch, bar_set: derive.BarSet, coarsest: Series, factors: pl.DataFrame, spans: pl.DataFrame) -> None:
+    """Quotes from the minutes, and from the `coarsest` bars kept, which are those of days unless these are not."""
+    symbols = sorted({*coarsest.changed, *spans["symbol"]})
     if not symbols:
         return
+    interval = batch.market.settings.intervals[-1]
     stored = batch.store.whole("quotes", symbols, ("symbol", *_QUOTE_COLUMNS))
-    missing = sorted({*symbols} - {*daily["symbol"].unique()})
-    if missing:
-        daily = pl.concat([daily, batch.store.whole("bars_1d", missing, BARS.names())])
-    computed = derive.quotes(bar_set, daily, _outside(stored, spans), factors)
+    unchanged = batch.store.whole(f"bars_{interval}", sorted({*symbols} - {*coarsest.changed}), BARS.names())
+    daily = pl.concat([coarsest.bars, unchanged]).sort(KEY)
+    if interval != "1d":
+        daily = derive.days(daily, batch.market, batch.as_of)
+    kept = _outside(stored, spans)
+    minutes = pl.concat([bar_set.minutes, _minutes_before(batch, bar_set, daily, kept, spans)])
+    computed = derive.quotes(minutes, daily, kept, factors)
     batch.compare("quotes", computed, stored, ("symbol",), dict.fromkeys(_QUOTE_COLUMNS))
+
+
+def _minutes_before(
+    batch: Batch, bar_set: derive.BarSet, daily: pl.DataFrame, kept: pl.DataFrame, spans: pl.DataFrame
+) -> pl.DataFrame:
+    """Stored minutes of the newest day of each symbol that has none as new among those computed and no kept quote."""
+    known = pl.concat([frame.select("symbol", "session") for frame in (bar_set.minutes, kept)])
+    newest = daily.group_by("symbol").agg(pl.col("session").max())
+    behind = (
+        newest.join(known, on="symbol", how="left", suffix="_known")
+        .group_by("symbol", "session")
+        .agg(pl.col("session_known").max())
+        .filter((pl.col("session") > pl.col("session_known")).fill_null(value=True))
+    )
+    days = days_of(batch.market.sessions).select("session", lo="_day_start", hi="_day_end").collect()
+    wanted = behind.join(days, on="session").select("symbol", "lo", "hi")
+    return _outside(batch.store.stored("bars_1m", wanted, BARS.names()), spans).sort(KEY)
 
 
 def _sentiment(batch: Batch) -> Series:

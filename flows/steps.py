@@ -10,11 +10,13 @@ from pathlib import Path
 from flows.recompute import recompute
 from flows.sources.base import Batch, Failure, Source
 from flows.wiring import Deps
+from storage.cache.publisher import PartlyPublished
 from storage.cache.sweeper import to_republish
 from storage.market.derived import Due
 from storage.market.outbox import Sent
 from storage.market.raw import Rows, Written
 from storage.market.runs import Run
+from transforms.errors import PermanentError
 from transforms.schema import MARKET_SYMBOL
 
 Progress = Callable[[str], None]
@@ -219,22 +221,32 @@ def send(deps: Deps, symbols: Sequence[str], done: Published, progress: Progress
     """Publish the newest versions of these symbols, batch by batch.
 
     Each batch is read in one snapshot. A symbol refreshed since is left to the next publish; had it been sent, the
-    cache would have refused the older version anyway.
+    cache would have refused the older version anyway. One that the cache cannot take keeps no other from it: the
+    error comes at the end.
     """
     size = deps.settings.publish_batch_symbols
+    wrong: list[PartlyPublished] = []
     for start in range(0, len(symbols), size):
         batch = symbols[start : start + size]
         (progress or _silent)(f"publishing {batch[0]} to {batch[-1]} ({start + len(batch)}/{len(symbols)})")
         loaded = deps.loader.load_many(batch)
         newest = deps.outbox.newest(batch)
         current = [p for p in loaded if newest.get(p.symbol) == (p.epoch, p.version)]
-        for outcome in deps.cache.send(current):
+        try:
+            outcomes = deps.cache.send(current)
+        except PartlyPublished as exc:
+            outcomes = exc.outcomes
+            wrong.append(exc)
+        for outcome in outcomes:
             done.symbols += 1
             done.written += outcome.written
             done.kept += outcome.kept
             done.deleted += outcome.deleted
             done.refused += outcome.status == "refused"
-        deps.outbox.sent([Sent(p.symbol, p.epoch, p.version) for p in current])
+        reached = {outcome.symbol for outcome in outcomes}
+        deps.outbox.sent([Sent(p.symbol, p.epoch, p.version) for p in current if p.symbol in reached])
+    if wrong:
+        raise PermanentError("\n".join(map(str, wrong)))
 
 
 def sweep(deps: Deps, progress: Progress | None = None) -> Published:

@@ -121,4 +121,4 @@ BARS: Final = pl.Schema(
 
 def is_symbol(name: str) -> bool:
     """Whether `name` may be a symbol (see `SYMBOL_PATTERN`)."""
-    return _SYMBOL.match(name) is not None
+    return _SYMBOL.fullmatch(name) is not None

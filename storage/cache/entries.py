@@ -80,11 +80,6 @@ class Cached(Generic[T]):
     origin: Origin
 
 
-def format_version(version: Version) -> str:
-    """`3-17`: epoch and number."""
-    return f"{version.epoch}-{version.n}"
-
-
 def format_moment(moment: datetime) -> str:
     """RFC 3339 in UTC: `2024-01-02T21:00:00Z`; decimals only if there are any."""
     if moment.tzinfo is None:

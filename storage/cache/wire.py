@@ -27,8 +27,9 @@ def answers(client: redis.Redis, groups: Iterable[Sequence[Command]]) -> Iterato
     """Each group's replies, in order; an error reply is among them as a value.
 
     A redis-py pipeline packs all its commands (copying every body), sends them, and then waits for the server's
-    work; this took half as long for bodies of 25 to 150 KB. The caller must take all replies: a connection left
-    early is closed.
+    work. Publishing this way takes about as long as an HSET pipeline of the same bodies when they are of 8 KB, and
+    half to three quarters as long for a symbol's usual mix up to 150 KB. The caller must take all replies: a
+    connection left early is closed.
     """
     with _connection(client) as connection:
         flying: deque[int] = deque()

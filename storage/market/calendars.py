@@ -30,13 +30,14 @@ class CalendarStore:
         """Store in `database` what `calendar` says."""
         self._database = database
         self._calendar = calendar
-        self._known: dict[str, MarketHours] = {}
+        self._known: dict[str, tuple[date, MarketHours]] = {}
 
     def hours(self, market: str, today: date) -> MarketHours:
         """The stored hours of a market, brought up to date when they end soon after `today`."""
-        found = self._known.get(market)
-        if found is None:
-            found = self._known[market] = self._stored(market, today) or self._fetched(market)
+        asked, found = self._known.get(market, (date.min, None))
+        if found is None or today > asked:
+            found = self._stored(market, today) or self._fetched(market)
+            self._known[market] = today, found
         return found
 
     def market_of(self, symbol: str) -> str | None:

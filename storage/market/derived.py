@@ -91,6 +91,10 @@ class Claim:
         stamped = changes.upserts.with_columns(run_id=pl.lit(self._run_id, dtype=pl.Int64))
         copy_in(self._connection, table_name(changes.table), stamped)
 
+    def keep_alive(self) -> None:
+        """Show the server that work goes on: it ends transactions that sit idle."""
+        self._connection.execute("SELECT 1")
+
     def finish(self, leftover: pl.DataFrame) -> None:
         """Consume the claimed windows; `leftover` (symbol, dataset, starts_at, ends_at, due_at) stays dirty."""
         ids = self.windows["id"].to_list()
@@ -122,7 +126,7 @@ class Claim:
             "INSERT INTO publications AS p (symbol, epoch, version, as_of, run_id)"
             " SELECT symbol, (SELECT epoch FROM store_meta), 1, %(as_of)s, %(run)s"
             ' FROM (SELECT symbol FROM unnest(%(symbols)s::text[]) AS symbol ORDER BY symbol COLLATE "C") AS ordered'
-            " ON CONFLICT (symbol) DO UPDATE SET epoch = excluded.epoch, version = p.version + 1,"
+            " ON CONFLICT (symbol) DO UPDATE SET epoch = greatest(p.epoch, excluded.epoch), version = p.version + 1,"
             " as_of = excluded.as_of, run_id = excluded.run_id",
             {"symbols": list(symbols), "as_of": as_of, "run": self._run_id},
         )
@@ -193,14 +197,39 @@ class DerivedStore:
         )
 
     def vendor_adjusted(self, symbols: Sequence[str]) -> pl.DataFrame:
-        """Where vendors' prices are not raw: symbol, starts_at, ends_at (of the newest row, half-open)."""
+        """Where vendors' prices are not raw: symbol, source, starts_at, ends_at (of the newest row, half-open)."""
         return self._database.frame(
             statement(
-                "SELECT symbol, min(timestamp) AS starts_at, max(timestamp) + interval '1 microsecond' AS ends_at"
-                " FROM stock_data WHERE symbol = ANY({symbols}) AND price_basis <> 'raw' GROUP BY symbol",
+                "SELECT symbol, source, min(timestamp) AS starts_at,"
+                " max(timestamp) + interval '1 microsecond' AS ends_at"
+                " FROM stock_data WHERE symbol = ANY({symbols}) AND price_basis <> 'raw' GROUP BY symbol, source",
                 symbols=list(symbols),
             )
         )
+
+    def crossing_splits(self, windows: pl.DataFrame) -> list[str]:
+        """Symbols with a split between an adjusted row of a window (symbol, starts_at, ends_at) and those before it.
+
+        Rows that were superseded or removed count as rows of the window. Within a day: dates are those of UTC.
+        """
+        found = self._database.frame(
+            statement(
+                "SELECT DISTINCT w.symbol FROM unnest({symbols}::text[], {lo}::timestamptz[], {hi}::timestamptz[])"
+                ' AS w (symbol, lo, hi) JOIN corporate_actions a ON a.symbol = w.symbol COLLATE "C"'
+                " AND a.action = 'split' AND a.ex_date <= w.hi::date + 1,"
+                " LATERAL (SELECT source FROM stock_data r WHERE r.symbol = a.symbol AND r.price_basis <> 'raw'"
+                "  AND r.timestamp >= w.lo AND r.timestamp < w.hi"
+                "  UNION SELECT source FROM stock_data_history r WHERE r.symbol = a.symbol AND r.price_basis <> 'raw'"
+                "  AND r.timestamp >= w.lo AND r.timestamp < w.hi) AS inside,"
+                " LATERAL (SELECT max(timestamp)::date AS day FROM stock_data r WHERE r.symbol = a.symbol"
+                "  AND r.price_basis <> 'raw' AND r.source = inside.source AND r.timestamp < w.lo) AS before"
+                " WHERE a.ex_date > before.day",
+                symbols=_array(windows["symbol"]),
+                lo=_array(windows["starts_at"].dt.to_string()),
+                hi=_array(windows["ends_at"].dt.to_string()),
+            )
+        )
+        return found["symbol"].sort().to_list()
 
     def actions(self, symbols: Sequence[str]) -> pl.DataFrame:
         """Every corporate action of these symbols, of every source."""

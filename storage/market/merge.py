@@ -16,6 +16,9 @@ from storage.market.tables import RAW_TABLES
 from transforms.schema import UTC_US, Dataset
 
 _COUNTS = ("inserted", "changed", "removed")
+CHANGED_DAYS = pl.Schema({"symbol": pl.String(), "first": UTC_US, "last": UTC_US, **dict.fromkeys(_COUNTS, pl.Int64())})
+"""What every way of writing answers with."""
+
 _INCOMING = sql.Identifier("incoming")
 _STAMPS = ("arrived_at", "run_id")
 
@@ -105,8 +108,7 @@ def merge(connection: Connection, target: Target, stamped: pl.DataFrame, window:
     copy_in(connection, _INCOMING, stamped)
     connection.execute(sql.SQL("ANALYZE {}").format(_INCOMING))
     rows = connection.execute(_merge_statement(target, window)).fetchall()
-    schema = {"symbol": pl.String(), "first": UTC_US, "last": UTC_US, **dict.fromkeys(_COUNTS, pl.Int64())}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=CHANGED_DAYS, orient="row")
 
 
 def _merge_statement(target: Target, window: Window | None) -> sql.Composed:
@@ -147,7 +149,7 @@ def _merge_statement(target: Target, window: Window | None) -> sql.Composed:
         ),
         join=sql.SQL("JOIN" if window is None else "LEFT JOIN"),
         same_key=_matching("t", "i", target.key),
-        scope=_scope(window),
+        scope=_scope(target, window),
         time=sql.Identifier(target.time),
         at=sql.SQL("ex_date::timestamp AT TIME ZONE 'UTC'" if target.time == "ex_date" else "timestamp"),
         counts=sql.SQL(", ").join(
@@ -156,13 +158,17 @@ def _merge_statement(target: Target, window: Window | None) -> sql.Composed:
     )
 
 
-def _scope(window: Window | None) -> sql.Composable:
-    """The stored rows that may be superseded: all that match, or all of the replaced window."""
+def _scope(target: Target, window: Window | None) -> sql.Composable:
+    """The stored rows that may be superseded: all that match, or all of the replaced window in the same series."""
     if window is None:
         return sql.SQL("true")
     return sql.SQL(
-        "t.symbol IN (SELECT symbol FROM incoming) AND t.source = {} AND t.timestamp >= {} AND t.timestamp < {}"
-    ).format(sql.Literal(window.source), sql.Literal(window.start), sql.Literal(window.end))
+        "({}) IN (SELECT {} FROM incoming) AND t.source = {} AND t.timestamp >= {} AND t.timestamp < {}"
+    ).format(
+        _columns(target.series, "t"),
+        _columns(target.series),
+        *map(sql.Literal, (window.source, window.start, window.end)),
+    )
 
 
 def _columns(names: tuple[str, ...], alias: str | None = None) -> sql.Composed:

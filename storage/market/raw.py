@@ -14,7 +14,7 @@ from psycopg import sql
 
 from storage.market.database import Connection, Database, copy_in, table_name
 from storage.market.locks import lock_raw
-from storage.market.merge import Target, Window, all_days, is_vacant, merge
+from storage.market.merge import CHANGED_DAYS, Target, Window, all_days, is_vacant, merge
 from transforms.schema import UTC_US, Dataset
 
 _GAP = timedelta(days=4)
@@ -80,7 +80,8 @@ class RawStore:
             window = Window(str(source), *_day_bounds(local_day, time_zone))
             swapped = Rows(rows.dataset, part.select(rows.frame.columns), rows.price_basis, rows.market, rows.run_id)
             with self._database.transaction(bulk=True) as connection:
-                yield _write(connection, swapped, window)
+                written = _write(connection, swapped, window)
+            yield written
 
     def reject(self, rejected: pl.DataFrame, run_id: int, limit: int) -> int:
         """Store rejected rows once each, at most `limit` of them; how many were new."""
@@ -114,14 +115,14 @@ def _write(connection: Connection, rows: Rows, window: Window | None) -> Written
         "INSERT INTO instruments (symbol, market) VALUES (%s, %s) ON CONFLICT DO NOTHING",
         [(symbol, rows.market) for symbol in symbols],
     )
-    if window is not None:
-        _cover(connection, rows.dataset, window, symbols)
+    covered = None if window is None else _cover(connection, rows.dataset, window, symbols)
     if is_vacant(connection, target, rows.frame, window):
         copy_in(connection, table_name(target.name), stamped)
         days = all_days(target, rows.frame)
     else:
         days = merge(connection, target, stamped, window)
-    return _summed(rows, days) + Written(windows=_mark_dirty(connection, rows, days))
+    reached = days if covered is None else pl.concat([days, covered])
+    return _summed(rows, days) + Written(windows=_mark_dirty(connection, rows, reached))
 
 
 def _now(connection: Connection) -> datetime:
@@ -131,13 +132,21 @@ def _now(connection: Connection) -> datetime:
     return row[0].astimezone(UTC)  # type: ignore[no-any-return]
 
 
-def _cover(connection: Connection, dataset: Dataset, window: Window, symbols: list[str]) -> None:
-    connection.cursor().executemany(
-        "INSERT INTO coverage (symbol, dataset, source, starts_at, ends_at) VALUES (%s, %s, %s, %s, %s)"
+def _cover(connection: Connection, dataset: Dataset, window: Window, symbols: list[str]) -> pl.DataFrame:
+    """Record that a source is the whole truth about a window; answers with the changed days this makes.
+
+    Where trades are newly covered, vendors' minutes no longer count, whether a trade changed or not.
+    """
+    new = connection.execute(
+        "INSERT INTO coverage (symbol, dataset, source, starts_at, ends_at)"
+        " SELECT symbol, %s, %s, %s, %s FROM unnest(%s::text[]) AS symbol"
         " ON CONFLICT (symbol, dataset, source, starts_at) DO UPDATE SET ends_at = excluded.ends_at"
-        " WHERE coverage.ends_at <> excluded.ends_at",
-        [(symbol, dataset, window.source, window.start, window.end) for symbol in symbols],
-    )
+        " WHERE coverage.ends_at <> excluded.ends_at RETURNING symbol",
+        [dataset, window.source, window.start, window.end, symbols],
+    ).fetchall()
+    last = window.end - timedelta(microseconds=1)
+    days = [(symbol, window.start, last, 0, 0, 0) for (symbol,) in new if dataset == "ticks"]
+    return pl.DataFrame(days, schema=CHANGED_DAYS, orient="row")
 
 
 def _summed(rows: Rows, days: pl.DataFrame) -> Written:
@@ -146,7 +155,11 @@ def _summed(rows: Rows, days: pl.DataFrame) -> Written:
 
 
 def _mark_dirty(connection: Connection, rows: Rows, days: pl.DataFrame) -> int:
-    """Append a dirty window for every run of changed days, due from its first row's moment on; how many."""
+    """Append a dirty window for every run of changed days, due from its first row's moment on; how many.
+
+    An action is due a day earlier: its date begins in the east, where the session may open the evening before in UTC.
+    """
+    early = timedelta(days=rows.dataset == "actions")
     windows = (
         days.sort("symbol", "first")
         .with_columns(
@@ -163,7 +176,7 @@ def _mark_dirty(connection: Connection, rows: Rows, days: pl.DataFrame) -> int:
             pl.lit(rows.dataset).alias("dataset"),
             "starts_at",
             "ends_at",
-            pl.col("starts_at").alias("due_at"),
+            (pl.col("starts_at") - early).alias("due_at"),
             "rows",
             pl.lit(rows.run_id, dtype=pl.Int64).alias("run_id"),
         )

@@ -294,6 +294,4 @@ def bodies(deps: Deps, symbol: str) -> dict[str, bytes]:
     """What the cache holds under every key of a symbol but its head."""
     prefix = f"wb:1:{deps.settings.namespace}:{{{symbol}}}:"
     names = [key.decode().removeprefix(prefix) for key in deps.client.scan_iter(match=f"{prefix}*")]
-    return {n: deps.client.hget(prefix + n, "body") or b"" for n in names if n != "head"}
-
-
+    return {n: deps.client.hgetall(prefix + n)[b"body"] for n in names if n != "head"}

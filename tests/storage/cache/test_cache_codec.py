@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -79,11 +79,13 @@ def frames(draw: st.DrawFn) -> pl.DataFrame:
     return pl.DataFrame([draw(columns(rows)).alias(name) for name in names])
 
 
+@settings(deadline=None)
 @given(frame=frames())
 def test_decoding_gives_back_values_and_types(frame: pl.DataFrame) -> None:
     assert_frame_equal(decode(encode(frame).content), frame, check_exact=True)
 
 
+@settings(deadline=None)
 @given(frame=frames(), cut=st.integers(0, 5))
 def test_equal_frames_give_equal_bytes_however_they_lie_in_memory(frame: pl.DataFrame, cut: int) -> None:
     pieces = pl.concat([frame.head(cut), frame.slice(min(cut, frame.height))], rechunk=False)

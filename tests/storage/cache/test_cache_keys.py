@@ -1,7 +1,7 @@
 """Keys are typed, cannot escape their place, and read back."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.cache.keys import KeyParts, Keys, dataset_of, parse_key
@@ -68,6 +68,7 @@ def test_unknown_intervals_are_named_with_the_known_ones(interval: str) -> None:
         MAIN.sentiment_history("AAPL", "5m")
 
 
+@settings(deadline=None)
 @given(
     namespace=st.from_regex(r"[A-Za-z0-9_-]{1,32}", fullmatch=True),
     symbol=st.from_regex(SYMBOL_PATTERN, fullmatch=True).filter(lambda s: not s.endswith("\n"))

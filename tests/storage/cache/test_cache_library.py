@@ -15,7 +15,7 @@ from storage.cache.publisher import CachePublisher, Publication
 from storage.cache.reader import Reader
 from storage.cache.sweeper import to_republish
 from storage.settings import Settings
-from tests.storage.cache.conftest import AS_OF, Server, body, publication, start_server
+from tests.storage.cache.conftest import AS_OF, Server, body, free_port, publication, start_server
 from transforms.errors import ConfigurationError
 
 pytestmark = pytest.mark.redis
@@ -93,7 +93,7 @@ def test_a_server_without_functions_is_told_so(tmp_path: Path) -> None:
 
 def test_a_publication_stays_in_one_slot_of_a_cluster(tmp_path: Path) -> None:
     """A node of a cluster refuses calls across slots, and functions that touch keys of another."""
-    node = start_server(tmp_path, "--cluster-enabled", "yes")
+    node = start_server(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     try:
         with connect(node.url) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

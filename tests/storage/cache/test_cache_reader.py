@@ -288,6 +288,21 @@ def test_a_snapshot_holds_what_belongs_together(client: redis.Redis, publisher: 
     assert set(reader(client).snapshot("AAPL").values) == set(BODIES)
 
 
+def test_a_snapshot_is_one_transaction_and_a_read_one_round_trip(
+    client: redis.Redis, publisher: CachePublisher
+) -> None:
+    publisher.send([publication(1, BODIES)])
+    client.config_resetstat()
+    reader(client).snapshot("AAPL", "quote", "bars:1d")
+    calls = {name: stats["calls"] for name, stats in client.info("commandstats").items()}
+    assert (calls["cmdstat_multi"], calls["cmdstat_exec"], calls["cmdstat_hmget"]) == (1, 1, 2)
+    client.config_resetstat()
+    reader(client).bars("AAPL", "5m")
+    calls = {name: stats["calls"] for name, stats in client.info("commandstats").items()}
+    assert (calls["cmdstat_hmget"], calls["cmdstat_hget"]) == (2, 1)
+    assert "cmdstat_multi" not in calls
+
+
 def test_a_snapshot_of_something_lost_is_loaded_whole(
     client: redis.Redis, publisher: CachePublisher, keys: Keys
 ) -> None:
