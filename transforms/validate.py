@@ -136,10 +136,8 @@ def _may_repeat(dataset: Dataset, frame: pl.DataFrame) -> bool:
 
 
 def _repeated(key: tuple[str, ...]) -> pl.Expr:
-    """Rows followed by a row of the same key (missing parts of a key are equal)."""
-    return pl.all_horizontal(pl.col(part).eq_missing(pl.col(part).shift(-1)) for part in key) & (
-        pl.int_range(pl.len()) < pl.len() - 1
-    )
+    """Rows followed by a row of the same key."""
+    return pl.all_horizontal(pl.col(part) == pl.col(part).shift(-1) for part in key)
 
 
 def _malformed(symbols: pl.Series) -> pl.Series:

@@ -290,8 +290,8 @@ def assert_same_keys(deps: Deps, symbol: str, whole: str) -> None:
         assert_same(decode(body), decode(expected[name]), f"{name} of {symbol}", exact=False)
 
 
-def bodies(deps: Deps, symbol: str) -> dict[str, bytes]:
-    """What the cache holds under every key of a symbol but its head."""
+def bodies(deps: Deps, symbol: str) -> dict[str, Any]:
+    """What the cache holds under every key of a symbol but its head, as bytes."""
     prefix = f"wb:1:{deps.settings.namespace}:{{{symbol}}}:"
     names = [key.decode().removeprefix(prefix) for key in deps.client.scan_iter(match=f"{prefix}*")]
     return {n: deps.client.hgetall(prefix + n)[b"body"] for n in names if n != "head"}

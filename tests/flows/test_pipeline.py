@@ -18,10 +18,11 @@ from flows.steps import FileReport, Ingested, Published, Refreshed
 from flows.wiring import Deps
 from storage.market.raw import Written
 from storage.settings import Settings, SourceSettings
+from tests.flows.conftest import PREFECT_LEAKS
 from tests.storage.market.rows import minutes
 from transforms.errors import StoreUnavailable, UnknownMarket
 
-pytestmark = [pytest.mark.prefect, pytest.mark.postgres, pytest.mark.redis]
+pytestmark = [pytest.mark.prefect, pytest.mark.postgres, pytest.mark.redis, PREFECT_LEAKS]
 AS_OF = datetime(2024, 1, 3, 23, tzinfo=UTC)
 
 

@@ -11,7 +11,8 @@ from polars.testing import assert_frame_equal
 from flows.sources import Batch, FileSource, Markets, SimulatedSource, Wrongs, open_source
 from flows.sources.noise import Purpose, normal, uniform
 from flows.sources.simulated import LATE_BY, MINUTE_SESSIONS, TICK_SESSIONS, symbol_names
-from flows.sources.simulated_days import PLANTED_CORRELATION, PLANTED_LAG
+from flows.sources.simulated_days import PLANTED_CORRELATION, PLANTED_LAG, simulate_days
+from flows.sources.simulated_messages import messages_of
 from storage.settings import SourceSettings
 from transforms.schema import is_symbol
 from transforms.validate import KEYS
@@ -208,6 +209,14 @@ def test_messages_come_round_the_clock_half_of_them_neutral(rows: Rows) -> None:
     assert (messages.filter(sentiment_score=0)["confidence"] == 1).all()
     assert messages["external_id"].is_unique().all()
     assert messages["timestamp"].max() > sessions_end(NOON)  # type: ignore[operator]
+
+
+def test_the_mean_of_a_sessions_messages_is_its_mood(sessions: pl.DataFrame) -> None:
+    known = sessions.with_columns(after=pl.col("close").shift(1), auction=pl.lit(value=True))
+    days = simulate_days(7, 3, known, 50)
+    means = messages_of(7, days).group_by("symbol", "date").agg(pl.col("sentiment_score").mean()).sort("symbol", "date")
+    expected = np.clip(0.1 * days.mood, -0.4, 0.4).ravel()
+    assert means["sentiment_score"].to_numpy() == pytest.approx(expected, abs=1e-4)
 
 
 def sessions_end(moment: datetime) -> datetime:

@@ -27,6 +27,8 @@ def slots(cell: object, dtype: pl.DataType | None = None) -> dict[str, object]:
         ("2013-10-07T09:30:05-0400", INSTANT),
         ("2013-10-07T22:30:05+09", INSTANT),
         ("2013/10/07 13:30:05 UTC", INSTANT),
+        ("2013/10/07 09:30:05-04:00", INSTANT),
+        ("2013.10.07 19:00:05.0 +0530", INSTANT),
         ("20131007 133005Z", INSTANT),
         ("2013-10-07T13:30:05.123456789Z", INSTANT + timedelta(microseconds=123456)),
         ("1381152605", INSTANT),
