@@ -18,7 +18,7 @@ class Measure(ABC):
     A rate is to be at least `target` of the reference's, a cost at most `target` of it.
     """
 
-    name: ClassVar[str]
+    name: str
     unit: ClassVar[str]
     target: ClassVar[float]
     direction: ClassVar[Direction]

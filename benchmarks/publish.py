@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import redis
 
@@ -21,8 +22,10 @@ NAMES = (
     *map(sentiment_name, ("1h", "1d")),
 )
 """Twelve keys a symbol."""
-BODY_BYTES = 8_192
-PIPELINES = (96, 480, 2_400)
+EVEN = dict.fromkeys(NAMES, 8_192)
+USUAL = dict(zip(NAMES, (420, *[33_000] * 4, 41_000, *[130_000] * 3, 146_000, 29_000, 42_000), strict=True))
+"""Bytes of each body, all alike and as 500 bars and their indicators have them."""
+PIPELINES = (24, 96, 480, 2_400)
 """Commands a pipeline; the reference uses what is quickest here."""
 
 Bodies = dict[str, dict[str, Body]]
@@ -41,36 +44,43 @@ def pipelined_hset(client: redis.Redis, rows: list[Row], size: int) -> None:
 class Publish(Measure):
     """`CachePublisher.send` of symbols whose every body changed."""
 
-    name = "publish"
-    unit = "bodies/s"
+    unit = "MB/s"
     target = 1.0
     direction = "at least"
 
-    def __init__(self, bench: Bench) -> None:
-        """Publish to the cache of `bench`."""
+    def __init__(self, bench: Bench, name: str, sizes: Mapping[str, int]) -> None:
+        """Publish bodies of these sizes to the cache of `bench`."""
+        self.name = f"publish, {name}"
         self._bench = bench
+        self._sizes = sizes
         self._versions = itertools.count(1)
+        self._pipeline = PIPELINES[0]
+        even = bench.size.publish_symbols * sum(EVEN.values())
+        self._symbols = max(2, even // sum(sizes.values()))
 
     @property
     def about(self) -> str:
         """With the sizes of this run."""
-        size = self._bench.size
+        sizes = sorted(self._sizes.values())
+        span = f"{sizes[0]:,}" if sizes[0] == sizes[-1] else f"{sizes[0]:,} to {sizes[-1]:,}"
         return (
-            f"{size.publish_symbols} symbols x {len(NAMES)} bodies of {BODY_BYTES:,} bytes, every one changed, "
-            f"{size.publish_rounds} rounds a sample; encoding and etags made beforehand for both. "
-            "Ours: CachePublisher.send (fence, heads, events, one function call a symbol). Reference: redis-py "
-            f"pipeline without MULTI, HSET of the same seven fields, {self._pipeline} commands a pipeline, the "
-            f"quickest here of {', '.join(map(str, PIPELINES))}."
+            f"{self._symbols} symbols x {len(sizes)} bodies of {span} bytes, every one changed, "
+            f"{self._bench.size.publish_rounds} rounds a sample; encoding and etags made beforehand for both. "
+            "Ours: CachePublisher.send (fence, heads, events, atomic by symbol). Reference: redis-py pipeline without "
+            f"MULTI, HSET of the same seven fields, {self._pipeline} commands a pipeline, the quickest here of "
+            f"{', '.join(map(str, PIPELINES))}."
         )
-
-    _pipeline = PIPELINES[1]
 
     def setup(self) -> None:
         """Make two sets of bodies to publish by turns; find the reference's best pipeline."""
         made = random.Random(7)  # noqa: S311 - bytes of no meaning
-        symbols = [f"S{n:03}" for n in range(self._bench.size.publish_symbols)]
+        symbols = [f"S{n:03}" for n in range(self._symbols)]
         self._sets: list[Bodies] = [
-            {symbol: {name: _body(made, symbol, name) for name in NAMES} for symbol in symbols} for _ in range(2)
+            {
+                symbol: {name: _body(made, symbol, name, size) for name, size in self._sizes.items()}
+                for symbol in symbols
+            }
+            for _ in range(2)
         ]
         self._turns = {side: itertools.cycle(self._sets) for side in ("ours", "reference")}
         self._client = redis.Redis.from_url(self._bench.servers.redis_url)
@@ -78,25 +88,33 @@ class Publish(Measure):
         tried = {size: min(self._hset_once(size, bodies) for bodies in self._sets * 2) for size in PIPELINES}
         self._pipeline = min(tried, key=lambda size: tried[size])
 
+    def _bodies(self, made: random.Random, symbol: str) -> dict[str, Body]:
+        """Bytes of no meaning; the names make bodies differ, whatever the dice say."""
+        return {
+            name: body_of(f"{symbol} {name} {made.randbytes(size // 2 + 1).hex()}".encode()[:size])
+            for name, size in self._sizes.items()
+        }
+
     def ours(self) -> float:
-        """Bodies a second through the publisher."""
-        total, taken = 0, 0.0
+        """Body bytes a second through the publisher."""
+        taken = 0.0
         for bodies in self._round("ours"):
             as_of, version = soon(), next(self._versions)
             ready = [Publication(symbol, 1, version, as_of, version, its) for symbol, its in bodies.items()]
-            taken += seconds(lambda ready=ready: self._send(ready))  # type: ignore[misc]
-            total += sum(len(its) for its in bodies.values())
-        return total / taken
+            taken += seconds(partial(self._send, ready))
+        return self._megabytes() / taken
 
     def _send(self, ready: list[Publication]) -> None:
         outcomes = self._bench.deps.cache.send(ready)
-        if any(outcome.written != len(NAMES) for outcome in outcomes):
+        if any(outcome.written != len(self._sizes) for outcome in outcomes):
             raise RuntimeError("not every body was written")
 
     def reference(self) -> float:
-        """Bodies a second through HSET."""
-        taken = sum(self._hset_once(self._pipeline, bodies) for bodies in self._round("reference"))
-        return self._bench.size.publish_rounds * len(self._sets[0]) * len(NAMES) / taken
+        """Body bytes a second through HSET."""
+        return self._megabytes() / sum(self._hset_once(self._pipeline, bodies) for bodies in self._round("reference"))
+
+    def _megabytes(self) -> float:
+        return self._bench.size.publish_rounds * self._symbols * sum(self._sizes.values()) / 1e6
 
     def _round(self, side: str) -> Iterator[Bodies]:
         """The sets by turns, going on where the sample before left off: every body differs from what is there."""
@@ -112,17 +130,13 @@ class Publish(Measure):
         return seconds(lambda: pipelined_hset(self._client, rows, size))
 
     def details(self) -> Mapping[str, float]:
-        """Bytes on the wire a round."""
-        return {"MB a round": self._bench.size.publish_symbols * len(NAMES) * BODY_BYTES / 1e6}
+        """How much is sent a sample."""
+        return {"MB of bodies a sample": self._megabytes()}
 
     def teardown(self) -> None:
         """Empty the cache."""
         self._client.flushdb()
         self._client.close()
-
-
-def _body(made: random.Random, symbol: str, name: str) -> Body:
-    return body_of(f"{symbol} {name} {made.randbytes(BODY_BYTES // 2).hex()}".encode()[:BODY_BYTES])
 
 
 def _fields(body: Body) -> dict[str, str | bytes]:

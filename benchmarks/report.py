@@ -101,9 +101,9 @@ def _processor() -> str:
 def _cells(result: Result) -> list[str]:
     low, high = result.spread
     return [
-        result.measure,
-        f"{_number(result.ours)} {result.unit}",
-        f"{_number(result.reference)} {result.unit}",
+        f"{result.measure} ({result.unit})",
+        _number(result.ours),
+        _number(result.reference),
         f"{result.ratio:.2f}",
         f"{low:.2f} to {high:.2f}",
         f"{result.direction} {result.target:g}",

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Final, Self
 
 from storage.embedded.home import Home, bound, tail
-from transforms.errors import ServerFailed
+from transforms.errors import ConfigurationError, ServerFailed
 
 PORT: Final = 4200
 """Prefect's own default, taken while it is free."""
@@ -56,7 +56,7 @@ class PrefectServer:
 
     def __init__(self, home: Home, database_url: str, port: int | None = None) -> None:
         """Start it; `port` None takes 4200, or any other when that is taken."""
-        self.port = port or _free_port()
+        self.port = _port(port)
         self.address = f"http://127.0.0.1:{self.port}"
         self._log = home.log / "prefect.log"
         bound(self._log)
@@ -152,9 +152,11 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
-def _free_port() -> int:
-    for wanted in (PORT, 0):
+def _port(wanted: int | None) -> int:
+    """The wanted port, which has to be free: whoever has it would be taken for our server."""
+    for candidate in (PORT, 0) if wanted is None else (wanted,):
         with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", wanted))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", candidate))
             return int(probe.getsockname()[1])
-    raise ServerFailed("there is no free port on 127.0.0.1")
+    raise ConfigurationError(f"port {wanted} of 127.0.0.1 is taken; name another one for the Prefect server")

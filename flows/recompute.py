@@ -1,33 +1,25 @@
 """One refresh transaction: what was claimed is read, computed, compared with what is stored, and written."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import polars as pl
 
 from flows import derive
+from flows.batch import KEY, Batch, Series, outside
 from flows.derive import Market, Prices
-from flows.plan import Plan, leftover, plan_windows
-from storage.market.derived import Changes, Claim, DerivedStore
-from transforms import catalogue, correlation
+from flows.plan import leftover, plan_windows
+from flows.recompute_sentiment import correlations, sentiment
+from storage.market.derived import Claim, DerivedStore
+from transforms import catalogue
 from transforms.adjust import split_adjust
-from transforms.equal import Scale, changed_rows
+from transforms.equal import Scale
 from transforms.schema import BARS, OHLCV, UTC_US, Interval
 from transforms.sessions import days_of
 
-KEY = ("symbol", "timestamp")
 _EXACT_BARS: Mapping[str, Scale] = dict.fromkeys(("session", *OHLCV))
 _OPEN = {"symbol": pl.String(), "starts_at": UTC_US, "due_at": UTC_US, "dataset": pl.String()}
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
-_SENTIMENT_SCALES: Mapping[str, Scale] = {
-    "session": None,
-    "count": None,
-    "mean_score": 1.0,
-    "mean_confidence": 1.0,
-    "std_score": 1.0,
-}
-_CORRELATION_KEY = ("symbol", "x", "y", "session", "window_sessions", "lag", "method")
 _QUOTE_COLUMNS = (
     "session",
     "timestamp",
@@ -42,47 +34,6 @@ _QUOTE_COLUMNS = (
 )
 
 
-@dataclass(slots=True)
-class Batch:
-    """A claim, what it reaches, and the changes found so far."""
-
-    store: DerivedStore
-    claim: Claim
-    plan: Plan
-    market: Market
-    as_of: datetime
-    changes: list[Changes] = field(default_factory=list)
-    open: list[pl.DataFrame] = field(default_factory=list)
-    changed: set[str] = field(default_factory=set)
-
-    def compare(
-        self,
-        table: str,
-        computed: pl.DataFrame,
-        stored: pl.DataFrame,
-        key: Sequence[str],
-        scales: Mapping[str, Scale],
-    ) -> Changes:
-        """Note what has to be written so that `stored` equals `computed`."""
-        self.claim.keep_alive()
-        upserts = computed  # the first time there is nothing to compare with
-        if not stored.is_empty():
-            upserts = changed_rows(computed.lazy(), stored.lazy(), key, scales).collect()
-        gone = stored.join(computed, on=key, how="anti").select(key)
-        replaced = stored.join(upserts, on=key, how="semi").select(key)
-        changes = Changes(
-            table, upserts.select(*key, *(c for c in scales if c not in key)), pl.concat([gone, replaced])
-        )
-        if len(changes):
-            self.changes.append(changes)
-            self.changed |= changes.symbols
-        return changes
-
-    def is_open(self, nearest: pl.DataFrame, *datasets: str) -> None:
-        """Note buckets that time has yet to close (symbol, starts_at, due_at)."""
-        self.open += [nearest.with_columns(dataset=pl.lit(dataset)) for dataset in datasets]
-
-
 def recompute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime) -> Batch:
     """Bring the derived rows of the claimed symbols to what their raw rows say at `as_of`, and consume the claim."""
     sessions = market.sessions.collect()
@@ -92,8 +43,8 @@ def recompute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime
 
     factors, readjusted = _factors(batch)
     closes = _prices(batch, adjusted, factors, readjusted)
-    scores = _sentiment(batch)
-    _correlations(batch, closes, scores)
+    scores = sentiment(batch)
+    correlations(batch, closes, scores)
 
     for changes in batch.changes:
         claim.write(changes)
@@ -126,7 +77,7 @@ def _factors(batch: Batch) -> tuple[pl.DataFrame, list[str]]:
     return pl.concat([stored.filter(~of_changed), computed]), sorted(changes.symbols)
 
 
-def _prices(batch: Batch, adjusted: pl.DataFrame, factors: pl.DataFrame, readjusted: list[str]) -> "Series":
+def _prices(batch: Batch, adjusted: pl.DataFrame, factors: pl.DataFrame, readjusted: list[str]) -> Series:
     """Bars, indicators and quotes; returns what became of the daily bars."""
     spans = batch.plan.price_spans()
     bar_set = _bars(batch, spans, adjusted)
@@ -139,15 +90,6 @@ def _prices(batch: Batch, adjusted: pl.DataFrame, factors: pl.DataFrame, readjus
     if intervals[-1] != "1d":
         return Series(pl.DataFrame(schema=BARS), [])
     return Series(split_adjust(series.bars.lazy(), derive.as_factors(factors)).collect(), series.changed)
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """The whole series of the symbols that changed, and since when each did."""
-
-    bars: pl.DataFrame
-    changed: list[str]
-    since: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"symbol": pl.String(), "lo": UTC_US}))
 
 
 def _bars(batch: Batch, spans: pl.DataFrame, adjusted: pl.DataFrame) -> derive.BarSet:
@@ -191,24 +133,7 @@ def _store_bars(
         return Series(pl.DataFrame(schema=BARS), [])
     computed = pl.concat([frame.filter(pl.col("symbol").is_in(changed)) for frame in tables.values()])
     before = batch.store.whole(f"bars_{interval}", changed, BARS.names())
-    outside = _outside(before, spans)
-    return Series(pl.concat([outside, computed]).sort(KEY), changed, since)
-
-
-def _within(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
-    """Rows that lie in one of the (disjoint) spans."""
-    return _marked(rows, spans).filter("inside").select(rows.columns)
-
-
-def _outside(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
-    """Rows that lie in none of the (disjoint) spans."""
-    return _marked(rows, spans).filter(~pl.col("inside")).select(rows.columns)
-
-
-def _marked(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
-    starts = spans.sort("symbol", "lo").with_columns(timestamp="lo")
-    found = rows.sort(KEY).join_asof(starts, on="timestamp", by="symbol", check_sortedness=False)
-    return found.with_columns(inside=(pl.col("timestamp") < pl.col("hi")).fill_null(value=False))
+    return Series(pl.concat([outside(before, spans), computed]).sort(KEY), changed, since)
 
 
 def _indicators(batch: Batch, interval: Interval, series: Series, factors: pl.DataFrame, readjusted: list[str]) -> None:
@@ -249,7 +174,7 @@ def _quotes(batch: Batch, bar_set: derive.BarSet, coarsest: Series, factors: pl.
     daily = pl.concat([coarsest.bars, unchanged]).sort(KEY)
     if interval != "1d":
         daily = derive.days(daily, batch.market, batch.as_of)
-    kept = _outside(stored, spans)
+    kept = outside(stored, spans)
     minutes = pl.concat([bar_set.minutes, _minutes_before(batch, bar_set, daily, kept, spans)])
     computed = derive.quotes(minutes, daily, kept, factors)
     batch.compare("quotes", computed, stored, ("symbol",), dict.fromkeys(_QUOTE_COLUMNS))
@@ -269,72 +194,4 @@ def _minutes_before(
     )
     days = days_of(batch.market.sessions).select("session", lo="_day_start", hi="_day_end").collect()
     wanted = behind.join(days, on="session").select("symbol", "lo", "hi")
-    return _outside(batch.store.stored("bars_1m", wanted, BARS.names()), spans).sort(KEY)
-
-
-def _sentiment(batch: Batch) -> Series:
-    """Sentiment buckets; the whole daily series of the symbols whose daily sentiment changed."""
-    spans = batch.plan.sentiment_spans()
-    if spans.is_empty():
-        return Series(pl.DataFrame(), [])
-    computed, still_open = derive.sentiment(batch.store.raw("sentiment_data", spans), batch.market, batch.as_of)
-    batch.is_open(still_open, "sentiment")
-    changes = {}
-    for interval, frame in computed.items():
-        table = f"sentiment_{interval}"
-        columns = (*KEY, *_SENTIMENT_SCALES)
-        stored, mine = (
-            _counted(batch.plan, interval, rows)
-            for rows in (batch.store.stored(table, spans, columns), frame.select(columns))
-        )
-        changes[interval] = batch.compare(table, mine, stored, KEY, _SENTIMENT_SCALES)
-    symbols = sorted(changes["1d"].symbols)
-    return Series(_daily_scores(batch, symbols, changes["1d"]), symbols)
-
-
-def _counted(plan: Plan, interval: str, buckets: pl.DataFrame) -> pl.DataFrame:
-    """Only buckets whose messages were all read: the planned sessions, and every clock hour that meets one."""
-    if interval == "1d":
-        return buckets.join(plan.sentiment.select("symbol", "session"), on=["symbol", "session"], how="semi")
-    return _within(buckets, plan.hour_spans())
-
-
-def _daily_scores(batch: Batch, symbols: list[str], changes: Changes | None) -> pl.DataFrame:
-    """Daily sentiment of symbols as it will be stored once `changes` are written."""
-    columns = (*KEY, *_SENTIMENT_SCALES)
-    stored = batch.store.whole("sentiment_1d", symbols, columns)
-    if changes is None:
-        return stored
-    kept = stored.join(changes.deletes, on=KEY, how="anti")
-    return pl.concat([kept, changes.upserts.filter(pl.col("symbol").is_in(symbols)).select(columns)])
-
-
-def _correlations(batch: Batch, closes: Series, scores: Series) -> None:
-    """Correlations of every symbol whose daily closes or daily sentiment changed."""
-    settings = batch.market.settings
-    symbols = sorted({*closes.changed, *scores.changed})
-    if not symbols or "1d" not in settings.intervals:
-        return
-    more_bars = [s for s in symbols if s not in closes.changed]
-    more_scores = [s for s in symbols if s not in scores.changed]
-    bars = pl.concat([closes.bars, _adjusted_daily(batch, more_bars)])
-    daily = pl.concat(
-        [f for f in (scores.bars, _daily_scores(batch, more_scores, None)) if f.width], how="vertical_relaxed"
-    )
-    pairs = correlation.daily_pairs(
-        correlation.daily_returns(bars.lazy().sort(KEY)), daily.lazy().sort(KEY), settings.missing_sentiment
-    )
-    computed = (
-        correlation.correlations(pairs, settings.correlation_lags, settings.correlation_min_n)
-        .rename({"window": "window_sessions"})
-        .collect()
-    )
-    scales: Mapping[str, Scale] = {"r": 1.0, "n": None}
-    stored = batch.store.whole("correlations", symbols, (*_CORRELATION_KEY, *scales))
-    batch.compare("correlations", computed, stored, _CORRELATION_KEY, scales)
-
-
-def _adjusted_daily(batch: Batch, symbols: list[str]) -> pl.DataFrame:
-    bars = batch.store.whole("bars_1d", symbols, BARS.names()).sort(KEY)
-    factors = batch.store.whole("adjustment_factors", symbols, ("symbol", "from_date", "to_date", "price", "volume"))
-    return split_adjust(bars.lazy(), derive.as_factors(factors)).collect()
+    return outside(batch.store.stored("bars_1m", wanted, BARS.names()), spans).sort(KEY)

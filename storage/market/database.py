@@ -1,9 +1,9 @@
-"""Connections: a psycopg pool for statements and COPY in, one ADBC connection for frames out."""
+"""Connections: a psycopg pool for statements and COPY in, ADBC connections for frames out."""
 
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
 import adbc_driver_manager as adbc
@@ -34,15 +34,14 @@ def store_errors(doing: str) -> Iterator[None]:
 
 
 class Database:
-    """One process' connections to one database. Thread-safe: a thread has its own ADBC connection."""
+    """One process' connections to one database. Thread-safe."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         """Remember where the database is; nothing is opened until it is needed."""
         self.url = url
         self._settings = settings
         self._pool: ConnectionPool[Connection] | None = None
-        self._local = threading.local()
-        self._frames: list[tuple[adbc.AdbcConnection, adbc.AdbcDatabase]] = []
+        self._idle: list[_Link] = []
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -54,11 +53,8 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
-            for connection, database in self._frames:
-                connection.close()
-                database.close()
-            self._frames.clear()
-            self._local = threading.local()
+            while self._idle:
+                self._idle.pop().close()
             if self._pool is not None:
                 self._pool.close()
                 self._pool = None
@@ -94,12 +90,18 @@ class Database:
 
     @contextmanager
     def _snapshot(self) -> "Iterator[Snapshot]":
-        """This thread's connection for frames; its transaction ends with the block."""
-        connection = self._frame_connection()
+        """A transaction for frames on a connection that is kept open between them; a broken one is not kept."""
+        with self._lock:
+            link = self._idle.pop() if self._idle else None
+        link = link or self._open_link()
         try:
-            yield Snapshot(connection)
-        finally:
-            connection.rollback()
+            yield Snapshot(link.connection)
+            link.connection.rollback()
+        except BaseException:
+            link.close()
+            raise
+        with self._lock:
+            self._idle.append(link)
 
     def _opened(self) -> ConnectionPool[Connection]:
         with self._lock:
@@ -133,18 +135,25 @@ class Database:
         }
         return " ".join(f"-c {name}={value}" for name, value in values.items())
 
-    def _frame_connection(self) -> adbc.AdbcConnection:
-        connection: adbc.AdbcConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            named = {"application_name": self._settings.application_name, "options": self._session_options()}
-            extra = urlencode(named, quote_via=quote)
-            database = adbc_driver_postgresql.connect(f"{self.url}{'&' if '?' in self.url else '?'}{extra}")
-            connection = adbc.AdbcConnection(database)
-            connection.set_autocommit(False)
-            self._local.connection = connection
-            with self._lock:
-                self._frames.append((connection, database))
-        return connection
+    def _open_link(self) -> "_Link":
+        named = {"application_name": self._settings.application_name, "options": self._session_options()}
+        extra = urlencode(named, quote_via=quote)
+        database = adbc_driver_postgresql.connect(f"{self.url}{'&' if '?' in self.url else '?'}{extra}")
+        connection = adbc.AdbcConnection(database)
+        connection.set_autocommit(False)
+        return _Link(connection, database)
+
+
+class _Link(NamedTuple):
+    """An ADBC connection with the handle it was made from."""
+
+    connection: adbc.AdbcConnection
+    database: adbc.AdbcDatabase
+
+    def close(self) -> None:
+        """Close both."""
+        self.connection.close()
+        self.database.close()
 
 
 class Snapshot:

@@ -56,7 +56,7 @@ def _refuse_newer(config: Config, current: str | None) -> None:
 def _grant(connection: Connection) -> None:
     """Give the two lesser roles what they need, where they exist (your own server may do without them)."""
     present = set(connection.execute(text("SELECT rolname FROM pg_roles")).scalars())
-    rights = {"wb_app": "SELECT, INSERT, UPDATE, DELETE, TRUNCATE", "wb_reader": "SELECT"}
+    rights = {"wb_app": "SELECT, INSERT, UPDATE, DELETE", "wb_reader": "SELECT"}
     for role in ROLES:
         if role in present:
             connection.execute(text(f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}"))

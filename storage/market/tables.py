@@ -90,6 +90,13 @@ stock_data = _raw(
         _number("adjusted_close", nullable=True),
     ],
 )
+Index(
+    "ix_stock_data_adjusted",
+    stock_data.c.symbol,
+    stock_data.c.source,
+    stock_data.c.timestamp,
+    postgresql_where=text("price_basis <> 'raw'"),
+)
 stock_ticks = _raw(
     "stock_ticks",
     4,

@@ -98,7 +98,7 @@ def test_table_and_notes_show_a_missed_target() -> None:
 
 def test_the_record_names_the_machine() -> None:
     record = as_markdown("some", [result(1.4, "at most")])
-    assert "| m | 3 s | 2 s | 1.50 | 1.00 to 2.00 | at most 1.4 | no |" in record
+    assert "| m (s) | 3 | 2 | 1.50 | 1.00 to 2.00 | at most 1.4 | no |" in record
     assert "cores" in record
     assert "polars" in record
 

@@ -56,7 +56,11 @@ class Served:
         environment = kept | {"PYTHONPATH": str(ROOT), "WARMBARS_HOME": str(directory / "home")} | variables
         with (directory / "serve.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, str(free_port())], cwd=directory, env=environment, stdout=log, stderr=log
+                [sys.executable, "-c", PROGRAM, str(free_port())],
+                cwd=directory,
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
         return cls(directory, process)
 

@@ -165,16 +165,16 @@ def test_a_refresh_at_work_is_not_taken_for_idle(settings: Settings, monkeypatch
     slowly, computed = derive.factors, derive.bars
 
     def slow(*args: object, **named: object) -> object:
-        time.sleep(0.7)
+        time.sleep(1.2)
         return computed(*args, **named)  # type: ignore[arg-type]
 
     def slow_factors(*args: object) -> object:
-        time.sleep(0.7)
+        time.sleep(1.2)
         return slowly(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(derive, "bars", slow)
     monkeypatch.setattr(derive, "factors", slow_factors)
-    with wire(settings.model_copy(update={"idle_timeout_seconds": 1})) as deps:
+    with wire(settings.model_copy(update={"idle_timeout_seconds": 2})) as deps:
         announce(deps, date(2024, 1, 2), 2.0)
         replace(deps, ticks(30))
         steps.refresh(deps, EVENING)

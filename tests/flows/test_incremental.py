@@ -27,13 +27,13 @@ from storage.settings import Settings
 from transforms.schema import RAW_SCHEMAS, Dataset
 
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
-SEEDS = range(int(os.environ.get("WARMBARS_TEST_SEEDS", "2")))
+SEEDS = range(int(os.environ.get("WARMBARS_TEST_SEEDS", "1")))
 KINDS = ("ticks", "minutes", "days", "mixed", "mentions")
 INDICATORS = ("sma_3", "ema_3", "rsi_3", "macd_2_4_2", "bollinger_3_2", "atr_3", "vwap", "obv")
 EXACT = ("bars_1m", *(t.name for t in (*rollups.values(), *fills.values())))
 CLOSE = ("quotes", "adjustment_factors", "correlations", "sentiment_1h", "sentiment_1d")
 KEYS = ("timestamp", "from_date", "lag", "session")
-STEPS = 26
+STEPS = 20
 
 
 @dataclass(frozen=True)

@@ -428,6 +428,8 @@ CREATE TABLE warmbars.stock_data (
     CONSTRAINT pk_stock_data PRIMARY KEY (symbol, granularity, timestamp, source)
 );
 
+CREATE INDEX ix_stock_data_adjusted ON warmbars.stock_data (symbol, source, timestamp) WHERE price_basis <> 'raw';
+
 CREATE TABLE warmbars.stock_data_history (
     symbol TEXT COLLATE "C" NOT NULL,
     granularity TEXT NOT NULL,
