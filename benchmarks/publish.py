@@ -73,15 +73,9 @@ class Publish(Measure):
 
     def setup(self) -> None:
         """Make two sets of bodies to publish by turns; find the reference's best pipeline."""
-        made = random.Random(7)  # noqa: S311 - bytes of no meaning
+        made = random.Random(7)
         symbols = [f"S{n:03}" for n in range(self._symbols)]
-        self._sets: list[Bodies] = [
-            {
-                symbol: {name: _body(made, symbol, name, size) for name, size in self._sizes.items()}
-                for symbol in symbols
-            }
-            for _ in range(2)
-        ]
+        self._sets = [{symbol: self._bodies(made, symbol) for symbol in symbols} for _ in range(2)]
         self._turns = {side: itertools.cycle(self._sets) for side in ("ours", "reference")}
         self._client = redis.Redis.from_url(self._bench.servers.redis_url)
         self._bench.clear()

@@ -96,8 +96,8 @@ class Registered:
 
 
 def find(directory: Path) -> Path:
-    """prefect.yaml in `directory`, else the one this code came with."""
-    for place in (directory, Path(__file__).parents[1]):
+    """prefect.yaml in `directory`, else the one this code came with: in a checkout's root, in a wheel beside it."""
+    for place in (directory, *Path(__file__).parents[:2]):
         if (place / FILE).is_file():
             return (place / FILE).resolve()
     raise ConfigurationError(f"there is no {FILE} in {directory.absolute()}; copy the one of the project there")
@@ -115,14 +115,17 @@ def read(path: Path) -> list[Deployment]:
         raise ConfigurationError(f"{path}: a deployment is wrong:\n{wrong}") from exc
 
 
-async def register(client: PrefectClient, path: Path, sources: Sequence[str]) -> list[Registered]:
-    """Create or update the deployments of a file; `sources` are offered wherever a flow takes some."""
+async def register(client: PrefectClient, path: Path, directory: Path, sources: Sequence[str]) -> list[Registered]:
+    """Create or update the deployments of a file.
+
+    Process workers execute them in `directory`; `sources` are offered wherever a flow takes some.
+    """
     deployments = read(path)
     flows = [deployment.flow() for deployment in deployments]
     for pool in {deployment.work_pool.name for deployment in deployments}:
         await _make_pool(client, pool)
     return [
-        Registered(await _register(client, deployment, flow, path.parent, sources), deployment.name, flow)
+        Registered(await _register(client, deployment, flow, directory, sources), deployment.name, flow)
         for deployment, flow in zip(deployments, flows, strict=True)
     ]
 

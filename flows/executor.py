@@ -30,7 +30,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.exceptions import Abort, PrefectHTTPStatusError
+from prefect.exceptions import Abort
 from prefect.flow_engine import run_flow
 from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed, Pending
@@ -119,7 +119,7 @@ class Executor:
         try:
             await self._cancel_cancelled()
             return await self._take()
-        except (httpx.HTTPError, PrefectHTTPStatusError) as exc:
+        except httpx.HTTPError as exc:
             _logger.warning("Prefect's server does not answer, trying again: %s", exc)
             return self._poll_seconds
 
@@ -172,7 +172,7 @@ class Executor:
 
     async def _settle(self, run: FlowRun, state: State[Any]) -> None:
         """See to it that a run that nobody executes any more does not stay as if somebody did."""
-        with suppress(httpx.HTTPError, PrefectHTTPStatusError):
+        with suppress(httpx.HTTPError):
             if (await self._client.read_flow_run(run.id)).state_type not in _ENDED:
                 await self._client.set_flow_run_state(run.id, state, force=True)
 

@@ -38,6 +38,8 @@ T = TypeVar("T")
 VERSION: Final = version("warmbars")
 RETRY_DELAYS: Final = [2.0, 10.0, 60.0]
 """Seconds before the second, third and fourth attempt."""
+MOST_FAILURES: Final = 5
+"""Failures told in a run's state; its summary has them all."""
 
 _held: ContextVar[Deps | None] = ContextVar("held", default=None)
 
@@ -202,7 +204,8 @@ async def _finished(work: Awaitable[list[Section]]) -> State[Any]:
     async with get_client() as client:
         await client.set_flow_run_name(UUID(runtime.flow_run.id), f"{kind}: {words}")
     if failures:
-        return Failed(message=f"{len(failures)} failed, the rest went on ({words}): {'; '.join(failures)}")
+        shown = "; ".join(failures[:MOST_FAILURES])
+        return Failed(message=f"{len(failures)} failed, the rest went on ({words}): {shown}")
     return Completed(message=words, data=words)
 
 
@@ -239,7 +242,7 @@ def _wired() -> Iterator[Deps]:
 
 
 def _moment(as_of: datetime | None) -> datetime:
-    """In UTC, to the second below; a time without a zone is taken as UTC, as the Prefect UI shows it."""
+    """In UTC, now when there is none; a time without a zone is taken as UTC."""
     moment = as_of or datetime.now(UTC)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 

@@ -22,7 +22,7 @@ from flows.wiring import Deps, wire
 from storage.embedded import embedded, masked
 from storage.embedded.home import Home, take
 from storage.settings import Settings
-from transforms.errors import ConfigurationError
+from transforms.errors import ConfigurationError, ServerFailed
 
 Report = Callable[[str], None]
 
@@ -94,6 +94,7 @@ def _execute(deps: Deps, server: PrefectServer | None, signals: "_Signals", repo
 
 
 async def _serve(deps: Deps, server: PrefectServer | None, signals: "_Signals", report: Report) -> None:
+    import httpx
     from prefect.client.orchestration import get_client
 
     from flows.deployments import find, register
@@ -101,11 +102,14 @@ async def _serve(deps: Deps, server: PrefectServer | None, signals: "_Signals", 
     from flows.pipeline import held
 
     stop = asyncio.Event()
-    path = find(Path.cwd())
+    path = find(here := Path.cwd())
     owner = f"taken by warmbars flow serve on {socket.gethostname()} in {deps.settings.home.resolve()}"
     with signals.handled(lambda: report("ending after the current batch (again: at once)"), stop), held(deps):
         async with get_client() as client:
-            registered = await register(client, path, list(deps.settings.sources))
+            try:
+                registered = await register(client, path, here, list(deps.settings.sources))
+            except httpx.HTTPError as exc:
+                raise ServerFailed(f"the deployments cannot be registered at {client.api_url}: {exc}") from exc
             report(f"executing {', '.join(d.name for d in registered)} by {path}; Ctrl-C ends it")
             check = server.check if server is not None else _nothing
             await Executor(client, registered, owner, check=check).run(stop)

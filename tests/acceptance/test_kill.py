@@ -67,6 +67,7 @@ def data(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.timeout(900)
 def test_killed_at_ten_moments_the_content_is_that_of_an_undisturbed_run(
     empty: Servers, settings: Settings, data: Path
 ) -> None:

@@ -1,8 +1,10 @@
 """`warmbars flow serve` for real, once a session: its Prefect server is the one that every test of the flows uses."""
 
+import atexit
 import gc
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +26,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_BATCH_INTER
 
 from storage.embedded import Servers, running
 from tests.storage.servers import processes_in, until
+
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """

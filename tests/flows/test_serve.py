@@ -32,7 +32,7 @@ from flows.prefect_server import PrefectServer
 from flows.serve import serve
 from flows.steps import Refreshed
 from flows.wiring import Deps
-from storage.embedded import running
+from storage.embedded import Servers, running
 from storage.embedded.home import Home
 from storage.settings import Settings
 from tests.flows.conftest import PREFECT_LEAKS, ROOT, Served, free_port
@@ -217,11 +217,11 @@ class TestRegistered:
         file.write_text(OTHER.format(name="paused", flow="publish") + schedule)
 
         async def paused(c: PrefectClient) -> dict[str | None, bool]:
-            (registered,) = await register(c, file, [])
+            (registered,) = await register(c, file, file.parent, [])
             known = await c.read_deployment(registered.id)
             (first,) = [s for s in known.schedules if s.slug == "a"]
             await c.update_deployment_schedule(registered.id, first.id, active=False)
-            await register(c, file, [])
+            await register(c, file, file.parent, [])
             known = await c.read_deployment(registered.id)
             return {s.slug: s.active for s in known.schedules}
 
@@ -250,13 +250,21 @@ class TestServed:
             serve(Settings(home=served.home))
 
     def test_ended_by_a_signal_it_cancels_its_run_and_leaves_the_server(
-        self, client: Client, served: Served, tmp_path: Path
+        self, client: Client, served: Served, servers: Servers, tmp_path: Path
     ) -> None:
-        """On an existing server, which is not its own to stop, and in a run of many batches."""
+        """On an existing Prefect server, and servers of one's own: none of them is its to stop."""
         market = '{"many": {"kind": "simulated", "symbols": 10, "sessions": 60}}'
         directory = tmp_path / "stopped"
-        with_url = {"PREFECT_API_URL": client.api, "WARMBARS_SOURCES": market, "WARMBARS_INGEST_BATCH_ROWS": "1000"}
-        program = Served.start(directory, OTHER.format(name="stopped", flow="run"), **with_url)
+        program = Served.start(
+            directory,
+            OTHER.format(name="stopped", flow="run"),
+            PREFECT_API_URL=client.api,
+            WARMBARS_DATABASE_URL=servers.database_url,
+            WARMBARS_REDIS_URL=servers.redis_url,
+            WARMBARS_NAMESPACE="stopped",
+            WARMBARS_SOURCES=market,
+            WARMBARS_INGEST_BATCH_ROWS="1000",
+        )
         program.wait("executing stopped")
         run = client.run("run/stopped")
         program.wait("rows\n")
@@ -303,7 +311,7 @@ class TestExecutor:
     async def registered(self, client: PrefectClient, place: Path, name: str) -> list[Registered]:
         file = place / "prefect.yaml"
         file.write_text(OTHER.format(name=name, flow="refresh"))
-        return await register(client, file, [])
+        return await register(client, file, place, [])
 
     def test_of_missed_runs_one_catches_up_and_the_others_say_so(
         self, client: Client, served: Served, tmp_path: Path
