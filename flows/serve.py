@@ -109,7 +109,8 @@ async def _serve(deps: Deps, server: PrefectServer | None, signals: "_Signals", 
             try:
                 registered = await register(client, path, here, list(deps.settings.sources))
             except httpx.HTTPError as exc:
-                raise ServerFailed(f"the deployments cannot be registered at {client.api_url}: {exc}") from exc
+                address = masked(str(client.api_url))
+                raise ServerFailed(f"the deployments cannot be registered at {address}: {exc}") from exc
             report(f"executing {', '.join(d.name for d in registered)} by {path}; Ctrl-C ends it")
             check = server.check if server is not None else _nothing
             await Executor(client, registered, owner, check=check).run(stop)
@@ -174,6 +175,8 @@ class _Signals:
             stop.set()
 
         self._ask = lambda: loop.call_soon_threadsafe(end)
+        if self.received:  # while the thread of this loop was starting
+            end()
         try:
             yield
         finally:
