@@ -13,7 +13,8 @@ from psycopg import sql
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from benchmarks.data import Data, Size, market_data
-from flows.sources import FileSource, Markets
+from flows.sources import Source
+from flows.sources_of import sources_of
 from flows.wiring import Deps, wire
 from storage.embedded import Servers, embedded
 from storage.market.tables import metadata
@@ -97,9 +98,9 @@ class Bench:
         deps.market(self.settings.market, soon())
         return deps
 
-    def sources(self, names: Sequence[str]) -> list[FileSource]:
-        """The named files as sources."""
-        return [FileSource(name, self.data.files[name], markets(self.deps)) for name in names]
+    def sources(self, names: Sequence[str]) -> list[Source]:
+        """The named files as sources, made anew as a run makes them."""
+        return sources_of(self.deps, [(name, self.data.files[name]) for name in names], soon())
 
     def clear(self) -> None:
         """Nothing stored and nothing cached; sessions and the store's identity stay."""
@@ -121,14 +122,3 @@ class Bench:
 def soon() -> datetime:
     """An as-of at which everything that is ingested meanwhile is due."""
     return datetime.now(UTC) + timedelta(hours=1)
-
-
-def markets(deps: Deps) -> Markets:
-    """What sources have to know of exchanges, from the stored session tables."""
-    today = datetime.now(UTC).date()
-    return Markets(
-        deps.settings.market,
-        deps.calendars.market_of,
-        lambda market: deps.calendars.hours(market, today).sessions,
-        lambda market: deps.calendars.hours(market, today).time_zone,
-    )

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.bench import BenchSettings, markets, soon
+from benchmarks.bench import BenchSettings, soon
 from flows import steps
-from flows.sources import FileSource
+from flows.sources_of import sources_of
 from flows.wiring import wire
 from storage.settings import SourceSettings
 
@@ -29,11 +29,11 @@ def peak() -> int:
 def main(home: Path, ticks: Path) -> None:
     """Print what it took as JSON."""
     with wire(BenchSettings(home=home / "servers")) as deps:
-        source = FileSource("ticks", SourceSettings(path=str(ticks), dataset="ticks"), markets(deps))
         as_of = soon()
+        sources = sources_of(deps, [("ticks", SourceSettings(path=str(ticks), dataset="ticks"))], as_of)
         deps.market(deps.settings.market, as_of)
         before, started = peak(), time.perf_counter()
-        ingested = steps.ingest(deps, [source], as_of)
+        ingested = steps.ingest(deps, sources, as_of)
         after_ingest = peak()
         refreshed = steps.refresh(deps, as_of)
         rows = sum(report.written.inserted for report in ingested.files)

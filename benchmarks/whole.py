@@ -48,8 +48,7 @@ class WholeRun(Measure):
         """Run once for the bodies; lay out the floors' tables and check that the floors derive the same rows."""
         bench = self._bench
         bench.clear()
-        self._sources = bench.sources(FILES)
-        steps.run(bench.deps, self._sources, soon())
+        steps.run(bench.deps, bench.sources(FILES), soon())
         tables = [table.name for table in metadata.sorted_tables]
         self._connection = self._stack.enter_context(twins(bench.servers.owner_url, tables))
         self._frames = self._stack.enter_context(adbc.connect(bench.servers.owner_url))
@@ -84,7 +83,7 @@ class WholeRun(Measure):
         """Seconds of `steps.run`."""
         bench, report = self._bench, []
         bench.clear()
-        taken = seconds(lambda: report.append(steps.run(bench.deps, self._sources, soon())))
+        taken = seconds(lambda: report.append(steps.run(bench.deps, bench.sources(FILES), soon())))
         (done,) = report
         parts = {"ingest": done.ingested.seconds, "refresh": done.refreshed.seconds, "publish": done.published.seconds}
         self._parts.add({f"s of our {name}": value for name, value in parts.items()})

@@ -38,14 +38,13 @@ class Batch:
     ) -> Changes:
         """Note what has to be written so that `stored` equals `computed`."""
         self.claim.keep_alive()
-        upserts = computed  # the first time there is nothing to compare with
+        upserts, deletes = computed, stored.select(key)  # the first time there is nothing to compare with
         if not stored.is_empty():
             upserts = changed_rows(computed.lazy(), stored.lazy(), key, scales).collect()
-        gone = stored.join(computed, on=key, how="anti").select(key)
-        replaced = stored.join(upserts, on=key, how="semi").select(key)
-        changes = Changes(
-            table, upserts.select(*key, *(c for c in scales if c not in key)), pl.concat([gone, replaced])
-        )
+            gone = stored.join(computed, on=key, how="anti").select(key)
+            replaced = stored.join(upserts, on=key, how="semi").select(key)
+            deletes = pl.concat([gone, replaced])
+        changes = Changes(table, upserts.select(*key, *(c for c in scales if c not in key)), deletes)
         if len(changes):
             self.changes.append(changes)
             self.changed |= changes.symbols

@@ -16,7 +16,7 @@ from transforms.resample import (
     merge_minutes,
     resample,
 )
-from transforms.schema import RAW_BARS, Interval
+from transforms.schema import BARS, RAW_BARS, Interval
 from transforms.sentiment import sentiment_buckets
 from transforms.sessions import BucketRules, bucket_end, days_of, place
 
@@ -118,11 +118,13 @@ def bars(prices: Prices, market: Market, as_of: datetime) -> BarSet:
         rollups[interval] = minutes.lazy().pipe(resample, interval, sessions, rules).collect()
         reached = rollups[interval].lazy()
         fills[interval] = fill_bars(coarse, interval, sessions, rules, reached).collect()
+    due = pl.collect_all([_with_due(frame, i, market) for i, frame in (*rollups.items(), *fills.items())])
+    ended = iter([frame.filter(pl.col("due_at") <= as_of).select(BARS.names()) for frame in due])
     return BarSet(
         minutes=minutes,
-        rollups={i: _closed(frame, i, market, as_of) for i, frame in rollups.items()},
-        fills={i: _closed(frame, i, market, as_of) for i, frame in fills.items()},
-        open=_open([*rollups.items(), *fills.items()], market, as_of),
+        rollups={interval: next(ended) for interval in rollups},
+        fills={interval: next(ended) for interval in fills},
+        open=_open(due, as_of),
     )
 
 
@@ -139,24 +141,19 @@ def _one_source(ticks: pl.LazyFrame, market: Market) -> pl.LazyFrame:
     return ticks.sort("symbol", "timestamp", "sequence")
 
 
-def _closed(frame: pl.DataFrame, interval: Interval, market: Market, as_of: datetime) -> pl.DataFrame:
-    return closed(frame.lazy(), interval, market.sessions, market.rules, as_of).collect()
-
-
-def _open(every: list[tuple[Interval, pl.DataFrame]], market: Market, as_of: datetime) -> pl.DataFrame:
-    """The buckets that `as_of` has not passed: where the day of the first starts and when the next one closes.
+def _with_due(frame: pl.DataFrame, interval: Interval, market: Market) -> pl.LazyFrame:
+    """Bars with `starts_at`, where the day of each begins, and `due_at`, when its bucket closes.
 
     Not where the bucket itself starts: a vendor's hour stamped on the clock begins before the open it counts from.
     """
-    running = [
-        frame.lazy()
-        .pipe(place, market.sessions, market.rules)
-        .select("symbol", starts_at="_day_start", due_at=bucket_end(interval))
-        .filter(pl.col("due_at") > as_of)
-        for interval, frame in every
-    ]
-    nearest = pl.concat(running).group_by("symbol").agg(pl.col("starts_at").min(), pl.col("due_at").min())
-    return nearest.collect()
+    placed = frame.lazy().pipe(place, market.sessions, market.rules)
+    return placed.select(*BARS.names(), starts_at="_day_start", due_at=bucket_end(interval))
+
+
+def _open(due: list[pl.DataFrame], as_of: datetime) -> pl.DataFrame:
+    """The buckets that `as_of` has not passed: where the day of the first starts and when the next one closes."""
+    running = [frame.filter(pl.col("due_at") > as_of).select("symbol", "starts_at", "due_at") for frame in due]
+    return pl.concat(running).group_by("symbol").agg(pl.col("starts_at").min(), pl.col("due_at").min())
 
 
 def sentiment(messages: pl.DataFrame, market: Market, as_of: datetime) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
@@ -180,7 +177,7 @@ def sentiment(messages: pl.DataFrame, market: Market, as_of: datetime) -> tuple[
 def days(bars: pl.DataFrame, market: Market, as_of: datetime) -> pl.DataFrame:
     """Closed 1d bars from finer ones sorted by (symbol, timestamp)."""
     folded = bars.lazy().pipe(resample, "1d", market.sessions, market.rules).collect()
-    return _closed(folded, "1d", market, as_of)
+    return closed(folded.lazy(), "1d", market.sessions, market.rules, as_of).collect()
 
 
 def quotes(minutes: pl.DataFrame, daily: pl.DataFrame, stored: pl.DataFrame, factor: pl.DataFrame) -> pl.DataFrame:

@@ -176,8 +176,11 @@ class DerivedStore:
             yield Claim(connection, claimed, pl.DataFrame(rows, schema=WINDOWS, orient="row"), run_id)
 
     def raw(self, table: str, spans: pl.DataFrame) -> pl.DataFrame:
-        """Raw rows inside `spans`, without their bookkeeping columns, in no particular order."""
-        skipped = {"arrived_at", "run_id"}
+        """Raw rows inside `spans`, without their bookkeeping columns, in no particular order.
+
+        Only bars keep their price basis: of trades, the bulk of all rows, nobody asks for it.
+        """
+        skipped = {"arrived_at", "run_id"} | ({"price_basis"} if table != "stock_data" else set())
         columns = [c.name for c in metadata.tables[f"{metadata.schema}.{table}"].columns if c.name not in skipped]
         return self._inside(table, spans, columns)
 
