@@ -40,7 +40,7 @@ format: .venv    ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 lock:            ## pin every dependency again (needs uv)
-	uv pip compile pyproject.toml --extra prefect --group dev --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra prefect --extra forecast --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-strip-extras --no-header --no-annotate --quiet --output-file requirements.lock
 
 clean:           ## remove what the set-up made; your data in .warmbars stays
