@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import polars as pl
 
+from transforms.sentiment import SentimentRules, cutoff
 from transforms.sessions import days_of
 
 _MARGIN = timedelta(hours=1)
 """Read around a sentiment session so that the clock hours at its edges are whole."""
+_JUST_AFTER = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,8 @@ class Plan:
     """What the claimed windows of one market's symbols reach.
 
     `prices`: symbol, session, day_start, day_end of every session whose bars are computed again.
-    `sentiment`: symbol, session, after (the close before), close of every session whose messages are counted again.
+    `sentiment`: symbol, session, after (the cutoff before), cutoff, day_start and open of every session whose
+    messages are counted again.
     `actions`: symbols whose corporate actions changed.
     """
 
@@ -32,24 +35,32 @@ class Plan:
 
     def sentiment_spans(self) -> pl.DataFrame:
         """The stretches of messages to read; an hour more on either side."""
-        lo, hi = pl.col("after") - _MARGIN, pl.col("close") + _MARGIN
+        lo, hi = pl.col("after") - _MARGIN, pl.col("cutoff") + _MARGIN
         return _merged(self.sentiment.select("symbol", lo=lo, hi=hi), timedelta(0))
 
     def hour_spans(self) -> pl.DataFrame:
         """The starts of the clock hours that meet the sentiment sessions."""
-        just_after = timedelta(microseconds=1)
-        lo, hi = pl.col("after") - _MARGIN + just_after, pl.col("close") + just_after
+        lo, hi = pl.col("after") - _MARGIN + _JUST_AFTER, pl.col("cutoff") + _JUST_AFTER
         return _merged(self.sentiment.select("symbol", lo=lo, hi=hi), timedelta(0))
+
+    def label_spans(self) -> pl.DataFrame:
+        """Where the labels of the sentiment sessions lie, whatever hours are kept; sessions between them as well."""
+        labels = self.sentiment.select("symbol", lo="day_start", hi=pl.col("open") + _JUST_AFTER)
+        return _merged(labels, timedelta(days=4))
 
 
 def plan_windows(
-    windows: pl.DataFrame, sessions: pl.DataFrame, adjusted: pl.DataFrame, restated: Sequence[str] = ()
+    windows: pl.DataFrame,
+    sessions: pl.DataFrame,
+    adjusted: pl.DataFrame,
+    restated: Sequence[str],
+    rules: SentimentRules,
 ) -> Plan:
     """Work out what dirty windows reach.
 
     `windows`: symbol, dataset, starts_at, ends_at. `sessions`: the market's, in order. `adjusted`: symbol, starts_at,
     ends_at of vendor bars whose prices are not raw; an action of their symbol changes what they say, and so does
-    another split that they are adjusted for (the symbols in `restated`).
+    another split that they are adjusted for (the symbols in `restated`). `rules`: which session collects a message.
     """
     actions = windows.filter(pl.col("dataset") == "actions")["symbol"].unique().sort().to_list()
     span = ("symbol", "starts_at", "ends_at")
@@ -63,7 +74,7 @@ def plan_windows(
     return Plan(
         symbols=windows["symbol"].unique().sort().to_list(),
         prices=_price_sessions(touched, sessions),
-        sentiment=_sentiment_sessions(messages, sessions),
+        sentiment=_sentiment_sessions(messages, sessions, rules),
         actions=actions,
     )
 
@@ -94,12 +105,15 @@ def _price_sessions(windows: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFra
     return _exploded(windows, first, last, days)
 
 
-def _sentiment_sessions(windows: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
-    """The sessions that collect a message of a window: session s takes (close of s-1, close of s]."""
-    day_before = pl.col("close") - timedelta(days=1)
-    collecting = sessions.select("session", after=pl.col("close").shift(1).fill_null(day_before.first()), close="close")
-    first = sessions["close"].search_sorted(windows["starts_at"], side="left")
-    last = sessions["close"].search_sorted(windows["ends_at"] - timedelta(microseconds=1), side="left") + 1
+def _sentiment_sessions(windows: pl.DataFrame, sessions: pl.DataFrame, rules: SentimentRules) -> pl.DataFrame:
+    """The sessions that collect a message of a window: session s takes (cutoff of s-1, cutoff of s]."""
+    bounds = sessions.select(
+        "session", "open", day_start=pl.min_horizontal("day_start", "open"), cutoff=cutoff(rules)
+    ).sort("cutoff")
+    before = pl.col("cutoff").shift(1).fill_null(pl.col("cutoff").first() - timedelta(days=1))
+    collecting = bounds.with_columns(after=before)
+    first = bounds["cutoff"].search_sorted(windows["starts_at"], side="left")
+    last = bounds["cutoff"].search_sorted(windows["ends_at"] - _JUST_AFTER, side="left") + 1
     return _exploded(windows, first, last, collecting)
 
 

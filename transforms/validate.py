@@ -34,7 +34,7 @@ FIRST_DAY: Final = date(1700, 1, 1)
 CELL: Final = 80
 """Characters kept of a text cell in a rejected row."""
 
-_OPTIONAL: Final = frozenset({"condition", "adjusted_close"})
+_OPTIONAL: Final = frozenset({"condition", "adjusted_close", "is_retweet", "is_duplicate"})
 
 
 def validate(

@@ -9,9 +9,9 @@ from typing import Final, Literal, Protocol
 
 import polars as pl
 
+from transforms.calendars import calendar_sessions, market_timezone
 from transforms.errors import PermanentError
 from transforms.schema import RAW_SCHEMAS, Dataset, PriceBasis
-from transforms.sessions import calendar_sessions, market_timezone
 from transforms.validate import REJECTED, validate
 
 Mode = Literal["upsert", "replace"]

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from transforms.errors import SchemaMismatch, UnreadableSource
 from transforms.schema import DATASETS, Dataset
 
-Kind = Literal["text", "number", "whole", "time", "date", "granularity", "label", "action"]
+Kind = Literal["text", "number", "whole", "flag", "time", "date", "granularity", "label", "action"]
 
 FILE_NAME: Final = "@file"
 """Stands for a column that holds the file's name without its endings: `@file = symbol` for AAPL.csv."""
@@ -69,6 +69,8 @@ FIELDS: Final[dict[Dataset, dict[str, Field]]] = {
         "external_id": Field("text", ("message_id", "tweet_id", "post_id", "id")),
         "sentiment_score": Field("number", ("score", "sentiment", "compound", "polarity")),
         "confidence": Field("number", ("conf", "probability")),
+        "is_retweet": Field("flag", ("is_rt",)),
+        "is_duplicate": Field("flag", ("is_dup", "is_dup_in_symbol")),
     },
     "actions": {
         "symbol": _SYMBOL,

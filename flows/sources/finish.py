@@ -15,6 +15,14 @@ _NUMBERED: Final[dict[Dataset, tuple[str, tuple[str, ...]]]] = {
 }
 """The part of a key that is a row's place, in file order, among the rows that share the other parts."""
 
+_OPTIONAL: Final[dict[Dataset, tuple[str, ...]]] = {
+    "ticks": ("condition",),
+    "bars": ("adjusted_close",),
+    "sentiment": ("external_id", "is_retweet", "is_duplicate"),
+    "actions": (),
+}
+"""Columns that a file need not have."""
+
 
 def finished(typed: pl.DataFrame, dataset: Dataset, source: str) -> pl.DataFrame:
     """Rows of the dataset's raw schema and `line`, sorted by key; typed rows come in file order.
@@ -43,9 +51,8 @@ def _filled(typed: pl.DataFrame, dataset: Dataset, source: str) -> pl.DataFrame:
     """Columns a file need not have."""
     own = pl.col("source").fill_null(source) if "source" in typed.columns else pl.lit(source)
     frame = typed.with_columns(source=own)
-    optional = {"ticks": "condition", "bars": "adjusted_close", "sentiment": "external_id"}.get(dataset)
-    if optional and optional not in frame.columns:
-        frame = frame.with_columns(pl.lit(None, RAW_SCHEMAS[dataset][optional]).alias(optional))
+    absent = [name for name in _OPTIONAL[dataset] if name not in frame.columns]
+    frame = frame.with_columns(pl.lit(None, RAW_SCHEMAS[dataset][name]).alias(name) for name in absent)
     return frame.with_columns(pl.col("external_id").fill_null("")) if dataset == "sentiment" else frame
 
 

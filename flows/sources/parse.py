@@ -24,6 +24,10 @@ GRANULARITY_WORDS: Final = {
     **dict.fromkeys(("1h", "h1", "60m", "60min", "hour", "hourly", "3600s"), "1h"),
     **dict.fromkeys(("1d", "d1", "d", "day", "daily", "1day", "24h"), "1d"),
 }
+FLAG_WORDS: Final = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "0", "0.0"), False),
+}
 LABEL_WORDS: Final = {"start": "start", "left": "start", "end": "end", "right": "end"}
 ACTION_WORDS: Final = {
     **dict.fromkeys(("split", "splits", "stock_split", "stock split"), "split"),
@@ -140,6 +144,15 @@ def _whole(cells: pl.Series) -> pl.Series:
     return number.zip_with((number == cells).fill_null(value=True), number.clear(len(number)))
 
 
+def _flag(cells: pl.Series) -> pl.Series:
+    """Yes or no: a truth value, the numbers 1 and 0, or one of the usual words whatever its case."""
+    if cells.dtype == pl.Boolean:
+        return cells
+    number = cells.dtype.is_numeric()
+    words = (cells.cast(pl.Float64) if number else cells).cast(pl.String).str.to_lowercase()
+    return words.replace_strict(FLAG_WORDS, default=None, return_dtype=pl.Boolean)
+
+
 def _words(known: Mapping[str, str]) -> Callable[[pl.Series], pl.Series]:
     """A reader of one of a few words, whatever their case."""
 
@@ -158,6 +171,7 @@ _READERS: Final[dict[Kind, Callable[[pl.Series], pl.Series]]] = {
     "text": _text,
     "number": _number,
     "whole": _whole,
+    "flag": _flag,
     "date": read_dates,
     "granularity": _words(GRANULARITY_WORDS),
     "label": _words(LABEL_WORDS),
@@ -170,6 +184,8 @@ def _readable(dtype: pl.DataType, kind: Kind) -> bool:
         return True
     if kind in ("number", "whole"):
         return dtype.is_numeric()
+    if kind == "flag":
+        return dtype == pl.Boolean or dtype.is_numeric()
     if kind in ("time", "date"):
         return dtype.is_temporal() and not isinstance(dtype, pl.Duration) or dtype.is_numeric()
     return kind == "text" and (dtype.is_integer() or isinstance(dtype, pl.List))

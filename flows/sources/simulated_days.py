@@ -68,14 +68,19 @@ class Days:
         )
 
 
-def simulate_days(seed: int, count: int, sessions: pl.DataFrame, last: int) -> Days:
-    """The `last` of the sessions (`SESSIONS`, from `ANCHOR` on) for `count` symbols."""
+def simulate_days(
+    seed: int, count: int, sessions: pl.DataFrame, last: int, relation: float = PLANTED_CORRELATION
+) -> Days:
+    """The `last` of the sessions (`SESSIONS`, from `ANCHOR` on) for `count` symbols.
+
+    `relation`: the correlation to plant; 0 makes a market in which sentiment says nothing.
+    """
     symbols = np.arange(count, dtype=np.int64)
     dates = sessions["session"].to_physical().cast(pl.Int64).to_numpy()
     of_day = (symbols[:, None], dates[None, :])
     mood = normal(seed, Purpose.SENTIMENT, *of_day)
     character = _character(seed, symbols)
-    level = _level(normal(seed, Purpose.RETURN, *of_day), mood, character.volatility)
+    level = _level(normal(seed, Purpose.RETURN, *of_day), mood, character.volatility, relation)
     split = _splits(sessions["session"], symbols)
     raw = character.price[:, None] * np.exp(level) / np.cumprod(split, axis=1)
     close = np.maximum(np.rint(raw * 100), 1).astype(np.int64)
@@ -103,11 +108,11 @@ def _character(seed: int, symbols: Ints) -> _Character:
     return _Character(30 * 6 ** draw[0], 0.010 + 0.012 * draw[1], 4e7 * 20 ** draw[2])
 
 
-def _level(noise: Floats, mood: Floats, volatility: Floats) -> Floats:
+def _level(noise: Floats, mood: Floats, volatility: Floats, relation: float) -> Floats:
     """Log prices above their long-run level: x[t] = (1 - reversion) x[t-1] + volatility * shock[t]."""
     shock = noise.copy()
-    led = PLANTED_CORRELATION * mood[:, :-PLANTED_LAG]
-    shock[:, PLANTED_LAG:] = led + np.sqrt(1 - PLANTED_CORRELATION**2) * noise[:, PLANTED_LAG:]
+    led = relation * mood[:, :-PLANTED_LAG]
+    shock[:, PLANTED_LAG:] = led + np.sqrt(1 - relation**2) * noise[:, PLANTED_LAG:]
     level = np.empty_like(shock)
     held = np.zeros(len(shock))
     for day in range(shock.shape[1]):

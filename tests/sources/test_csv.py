@@ -155,3 +155,15 @@ def test_what_is_no_text_is_a_failure(read: Read, write: Write) -> None:
     path = write("utf16.csv", "")
     path.write_bytes(TICKS.encode("utf-16"))
     assert "not text in UTF-8" in read(path).error
+
+
+def test_flags_of_messages_are_read_and_need_not_be_there(read: Read, write: Write) -> None:
+    words = ["true", "FALSE", "1", "0", "yes", "n", "", "NA", "perhaps"]
+    lines = [f"A,2013-10-07T13:30:{n:02}Z,0.5,1,{word},{n % 2}" for n, word in enumerate(words)]
+    header = "symbol,timestamp,score,confidence,Is Retweet,is_dup_in_symbol"
+    found = read(write("messages.csv", "\n".join([header, *lines]) + "\n"))
+    assert found.good["is_retweet"].to_list() == [True, False, True, False, True, False, None, None]
+    assert found.good["is_duplicate"].to_list() == [n % 2 == 1 for n in range(8)]
+    assert found.reasons == {9: "unparseable_is_retweet"}
+    bare = read(write("bare.csv", "symbol,timestamp,score,confidence\nA,2013-10-07T13:30:00Z,0.5,1\n"))
+    assert bare.good.select("is_retweet", "is_duplicate").rows() == [(None, None)]

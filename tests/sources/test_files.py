@@ -122,6 +122,15 @@ def test_numbers_of_any_type_are_read(dtype: pl.DataType, read: Read, tmp_path: 
     assert found.good["size"].to_list() == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.parametrize("dtype", [pl.Boolean, pl.Int8, pl.UInt64, pl.Float64, pl.Decimal(10, 2), pl.String])
+def test_flags_of_any_type_are_read(dtype: pl.DataType, read: Read, tmp_path: Path) -> None:
+    flags = pl.Series([True, None, False])
+    flags = flags if dtype == pl.Boolean else flags.cast(pl.Int64).cast(dtype)
+    messages = TICKS.select("symbol", "timestamp", score="price", confidence=pl.lit(1.0), is_retweet=flags)
+    messages.with_columns(pl.col("score") / 3).write_parquet(tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet").good["is_retweet"].to_list() == [True, None, False]
+
+
 def test_conditions_of_any_type_are_words(read: Read, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     for column, words in (

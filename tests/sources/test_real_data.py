@@ -79,6 +79,8 @@ def test_sentiment_with_equal_messages(shared: Path, read: Read) -> None:
     assert found.good.select("symbol", "timestamp", "source", "external_id", "ordinal").is_unique().all()
     assert found.good["ordinal"].max() == raw.group_by("symbol", "timestamp").len()["len"].max() - 1  # type: ignore[operator]
     assert found.good["sentiment_score"].sum() == pytest.approx(raw["sentiment_score"].sum(), rel=1e-12)
+    assert found.good["is_retweet"].sum() == raw["is_retweet"].sum() == 21_510
+    assert found.good["is_duplicate"].sum() == raw["is_dup_in_symbol"].sum() == 143
 
 
 def test_actions_of_several_sources(shared: Path, read: Read) -> None:

@@ -49,6 +49,8 @@ GOOD: dict[Dataset, dict[str, Any]] = {
         "ordinal": 0,
         "sentiment_score": -1.0,
         "confidence": 1.0,
+        "is_retweet": None,
+        "is_duplicate": True,
     },
     "actions": {
         "symbol": "A",
