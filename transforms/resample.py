@@ -1,18 +1,14 @@
-"""Bars from trades, from vendors' bars and from finer bars: all buckets, closed or not.
+"""Bars from vendors' bars and from finer bars: all buckets, closed or not.
 
 Sessions are those of one market, as in `transforms.sessions`; `closed` leaves the bars an as-of may know.
 """
 
-import re
-from collections.abc import Sequence
 from datetime import datetime
-from functools import reduce
-from operator import or_
 
 import polars as pl
 
 from transforms.schema import BARS, INTRADAY_MINUTES, Interval
-from transforms.sessions import MINUTE, BucketRules, bucket_end, bucket_label, place, place_spans
+from transforms.sessions import MINUTE, BucketRules, bucket_end, bucket_label, bucket_session, place, place_spans
 
 KEY = ("symbol", "timestamp")
 _A_DAY = 24 * 60
@@ -26,38 +22,6 @@ _FOLD = (
 """Rows of one bucket, in their order, to one bar."""
 
 
-def bars_from_ticks(ticks: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
-    """`1m` bars from TICKS sorted by (symbol, timestamp, sequence): their fold in that order.
-
-    Messages make no bar. In regular hours a trade after the close counts in the session's last bucket if it
-    carries an auction condition, or if its conditions are unknown (null) and it came before close +
-    close_grace.
-    """
-    unknown = pl.col("condition").is_null() & (pl.col("timestamp") < pl.col("_close") + rules.close_grace)
-    trades = ticks.with_columns(_bits=_condition_bits()).filter(_carries(rules.message_conditions).not_())
-    price, size = pl.col("price"), pl.col("size")
-    return (
-        trades.pipe(place, sessions, rules, late=_carries(rules.auction_conditions) | unknown)
-        .with_columns(open=price, high=price, low=price, close=price, volume=size)
-        .pipe(_fold, "1m")
-    )
-
-
-def _condition_bits() -> pl.Expr:
-    """Bits of a hexadecimal condition; 0 for one that is no hexadecimal number or unknown."""
-    return pl.col("condition").str.to_integer(base=16, dtype=pl.Int64, strict=False).fill_null(0)
-
-
-def _carries(conditions: Sequence[str]) -> pl.Expr:
-    """Whether a trade carries one of the conditions (see `BucketRules`); a null carries none."""
-    bits = reduce(or_, (int(c, 16) for c in conditions if c.startswith("0x")), 0)
-    words = "|".join(re.escape(c) for c in conditions if not c.startswith("0x"))
-    flagged = pl.col("_bits") & bits != 0
-    if not words:
-        return flagged
-    return flagged | pl.col("condition").str.contains(rf"(?:^|[\s,;|])(?:{words})(?:$|[\s,;|])").fill_null(False)
-
-
 def bars_from_minutes(rows: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
     """`1m` bars from vendors' 1m RAW_BARS, one row a key, sorted by (symbol, timestamp).
 
@@ -65,17 +29,22 @@ def bars_from_minutes(rows: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketR
     bucket.
     """
     auction = pl.col("timestamp") < pl.col("_close") + MINUTE
-    return rows.pipe(place, sessions, rules, late=auction).pipe(_fold, "1m")
+    return rows.pipe(place, sessions, rules, late=auction).pipe(fold, "1m")
 
 
-def resample(bars: pl.LazyFrame, interval: Interval, sessions: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
-    """Bars of `interval` from finer BARS sorted by (symbol, timestamp) whose buckets nest in it."""
-    return bars.pipe(place, sessions, rules).pipe(_fold, interval)
+def resample(bars: pl.LazyFrame, interval: str, sessions: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
+    """Bars of `interval` (see `parse_interval`) from finer BARS sorted by (symbol, timestamp) whose buckets nest in it.
+
+    Those of 5m nest in 30m, 1h and 1d, those of 2m do not in 5m; those of 1d nest in 1w and in 1mo, those of 1w do
+    not in 1mo. A bar of 1w or 1mo carries the first session of its period in the calendar, whether or not a row is
+    of that session; `sessions` must reach over the whole weeks or months.
+    """
+    return bars.pipe(place, sessions, rules).pipe(fold, interval)
 
 
-def _fold(placed: pl.LazyFrame, interval: Interval) -> pl.LazyFrame:
+def fold(placed: pl.LazyFrame, interval: str) -> pl.LazyFrame:
     """Rows in trading order, placed in sessions, to one bar a bucket; volume in the unit of the rows."""
-    folded = placed.with_columns(timestamp=bucket_label(interval)).group_by(KEY)
+    folded = placed.with_columns(timestamp=bucket_label(interval), session=bucket_session(interval)).group_by(KEY)
     return folded.agg(pl.col("session").first(), *_FOLD).pipe(_as_bars)
 
 
@@ -84,9 +53,9 @@ def _as_bars(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def closed(
-    bars: pl.LazyFrame, interval: Interval, sessions: pl.LazyFrame, rules: BucketRules, as_of: datetime
+    bars: pl.LazyFrame, interval: str, sessions: pl.LazyFrame, rules: BucketRules, as_of: datetime
 ) -> pl.LazyFrame:
-    """The BARS whose bucket has ended by `as_of`."""
+    """The BARS of `interval` whose bucket has ended by `as_of`: a week's, when its last session has."""
     ended = bars.pipe(place, sessions, rules).filter(bucket_end(interval) <= as_of)
     return ended.select(BARS.names())
 
@@ -114,12 +83,13 @@ def fill_bars(
     """Vendors' bars for buckets nothing finer reached, from RAW_BARS of 1h and 1d, one row a key.
 
     A row stands for its hours clipped to those that count in its session. One of the interval's own granularity
-    counts if it then is exactly a bucket; finer ones count, folded, where it is missing.
+    counts if it then is exactly a bucket; finer ones count, folded, where it is missing. Wider bars than a day's
+    come from these by `resample`.
     """
     minutes = pl.col("granularity").replace_strict(INTRADAY_MINUTES, default=None, return_dtype=pl.Int64)
     placed = place_spans(rows, pl.duration(minutes=minutes), sessions, rules).sort("symbol", "_at")
     whole = (pl.col("_at") == bucket_label(interval)) & (pl.col("_until") == bucket_end(interval))
-    exact = placed.filter((pl.col("granularity") == interval) & whole).pipe(_fold, interval)
+    exact = placed.filter((pl.col("granularity") == interval) & whole).pipe(fold, interval)
     finer = minutes < INTRADAY_MINUTES.get(interval, _A_DAY)
-    guessed = placed.filter(finer).pipe(_fold, interval).join(exact, on=KEY, how="anti")
+    guessed = placed.filter(finer).pipe(fold, interval).join(exact, on=KEY, how="anti")
     return pl.concat([exact, guessed]).join(reached, on=KEY, how="anti").pipe(_as_bars)

@@ -5,18 +5,15 @@ minutes (all of exchange_calendars does), so a minute never belongs to two sessi
 break.
 """
 
-import warnings
 from dataclasses import dataclass
-from datetime import date, timedelta
-from difflib import get_close_matches
-from typing import Any
+from datetime import timedelta
 
 import polars as pl
 
-from transforms.errors import UnknownMarket
-from transforms.schema import INTRADAY_MINUTES, SESSIONS, Align, Interval, TradingHours
+from transforms.schema import Align, Period, TradingHours, parse_interval
 
 MINUTE = timedelta(minutes=1)
+_PERIOD_START = {"week": pl.col("session").dt.truncate("1w"), "month": pl.col("session").dt.truncate("1mo")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,72 +31,8 @@ class BucketRules:
     auction_conditions: tuple[str, ...] = ("0x80",)
 
 
-def calendar_sessions(market: str, start: date, end: date | None = None) -> pl.DataFrame:
-    """Sessions from `start` (or the calendar's first) to `end` (or the calendar's last), both included.
-
-    `day_start` and `day_end` are the local midnights around the session's date. Source: exchange_calendars.
-    """
-    calendar = _calendar(market, **_bounds(market, start, end))
-    schedule = calendar.schedule.loc[str(start) : str(end) if end else None]
-    bounds = {
-        name: schedule[name].dt.tz_localize(None).to_numpy("datetime64[us]")
-        for name in ("open", "close", "break_start", "break_end")
-    }
-    frame = pl.DataFrame({"session": schedule.index.to_numpy("datetime64[us]"), **bounds})
-    zone = calendar.tz.key
-    return frame.select(
-        pl.lit(market).alias("market"),
-        pl.col("session").dt.date(),
-        pl.col(*bounds).dt.replace_time_zone("UTC"),
-        _midnight(pl.col("session"), zone).alias("day_start"),
-        _midnight(pl.col("session") + timedelta(days=1), zone).alias("day_end"),
-    ).select(pl.col(name).cast(dtype) for name, dtype in SESSIONS.items())
-
-
-def market_timezone(market: str) -> str:
-    """IANA name of the market's time zone."""
-    name: str = _calendar(market).tz.key
-    return name
-
-
-def _calendar(market: str, **bounds: Any) -> Any:
-    import exchange_calendars as calendars
-    from exchange_calendars.errors import InvalidCalendarName
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # it uses what its own pandas deprecates
-            return calendars.get_calendar(market, **bounds)
-    except InvalidCalendarName as exc:
-        close = get_close_matches(market, calendars.get_calendar_names(), n=3) or ["XNYS", "XKRX", "24/7"]
-        raise UnknownMarket(
-            f"no exchange calendar is named {market!r}; close or common names: {', '.join(close)} "
-            "(ISO 10383 codes, as exchange_calendars has them)"
-        ) from exc
-
-
-def _bounds(market: str, start: date, end: date | None) -> dict[str, date]:
-    """What to ask the calendar for: [start, end] as far as it goes, and more, or it may refuse a short one."""
-    calendar = type(_calendar(market))
-    first, last = calendar.bound_min(), calendar.bound_max()
-    wider = timedelta(days=30)
-    asked = {"start": start - wider if first is None else max(start - wider, first.date())}
-    if end is not None:
-        asked["end"] = end + wider if last is None else min(end + wider, last.date())
-    return asked
-
-
-def _midnight(day: pl.Expr, zone: str) -> pl.Expr:
-    """UTC instant at which a local date begins; where clocks jump over midnight, the first instant after."""
-
-    def localized(naive: pl.Expr) -> pl.Expr:
-        return naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-
-    return pl.coalesce(localized(day), localized(day + timedelta(hours=1))).dt.convert_time_zone("UTC")
-
-
 def place(frame: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketRules, late: pl.Expr | None = None) -> pl.LazyFrame:
-    """Add `session`, and privately what `bucket_label` and `bucket_end` read; drop rows of no session.
+    """Add `session`, and privately what the expressions of buckets below read; drop rows of no session.
 
     regular: [open, close) outside the break; a row after the close (before the local day ends) counts when
     `late` holds, an expression that may use `_close`, and then as one of the session's last minute.
@@ -118,7 +51,7 @@ def place(frame: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketRules, late:
 
 def _in_session(minutes: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
     """Give each distinct `_minute` its session; drop those in none."""
-    days = days_of(sessions)
+    days = _with_periods(sessions, rules)
     if rules.trading_hours == "all":
         found = minutes.join_asof(days, left_on="_minute", right_on="_day_start")
         return found.filter(pl.col("_minute") < pl.col("_day_end"))
@@ -131,17 +64,32 @@ def _in_session(minutes: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketRule
 def days_of(sessions: pl.LazyFrame) -> pl.LazyFrame:
     """`session` and its bounds under private names; the days [`_day_start`, `_day_end`) never overlap.
 
-    A session that opens the evening before begins its day at that open, where the day before then ends.
+    A session that opens the evening before begins its day at that open, where the day before then ends. `_midnight`
+    is where the day would begin on the clock it ends with: clocks change at night, so it is right for its hours.
     """
     bounds = ("open", "close", "break_start", "break_end")
     day_start = pl.min_horizontal("day_start", "open")
     return sessions.sort("open").select(
         "session",
         pl.col(*bounds).name.prefix("_"),
-        pl.col("day_start").alias("_midnight"),
+        (pl.col("day_end") - timedelta(days=1)).alias("_midnight"),
         day_start.alias("_day_start"),
         pl.min_horizontal(pl.max_horizontal("day_end", "close"), day_start.shift(-1)).alias("_day_end"),
     )
+
+
+def _with_periods(sessions: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
+    """`days_of`, and of the week and month of each: first and last session, first instant and end of what counts."""
+    first, last = _hours(rules)
+    days = days_of(sessions)
+    for period, start in _PERIOD_START.items():
+        days = days.with_columns(
+            pl.col("session").first().over(start).alias(f"_{period}_session"),
+            pl.col("session").last().over(start).alias(f"_{period}_until"),
+            first.first().over(start).alias(f"_{period}_first"),
+            last.last().over(start).alias(f"_{period}_last"),
+        )
+    return days
 
 
 def _segments(minutes: pl.LazyFrame, rules: BucketRules) -> pl.LazyFrame:
@@ -184,7 +132,7 @@ def place_spans(rows: pl.LazyFrame, length: pl.Expr, sessions: pl.LazyFrame, rul
         at = pl.when((at >= break_start) & (at < break_end)).then(break_end).otherwise(at)
         end = pl.when((end > break_start) & (end <= break_end)).then(break_start).otherwise(end)
     whole = pl.col("_until").is_null()
-    days = days_of(sessions).with_columns(_before=last.shift(1))
+    days = _with_periods(sessions, rules).with_columns(_before=last.shift(1))
     alone = whole | (pl.col("timestamp") >= pl.col("_before")).fill_null(True)
     return (
         rows.drop("session", strict=False)
@@ -234,29 +182,80 @@ def _anchor(align: Align) -> pl.Expr:
     return pl.when(pl.col("_at") < pl.col("_open")).then("_open").otherwise("_start")
 
 
-def bucket_label(interval: Interval) -> pl.Expr:
-    """UTC start of the bucket that a placed row belongs to.
+def bucket_label(interval: str) -> pl.Expr:
+    """UTC start of the bucket that a placed row belongs to, of any interval that `parse_interval` knows.
 
     Intraday: the grid counted from the start of the row's stretch (before the open: backwards from the
-    open; on the clock: from local midnight), cut off at the stretch's bounds. `1d`: the first minute of the
-    session that counts.
+    open; on the clock: from local midnight), cut off at the stretch's bounds: a last bucket that the interval does
+    not fill is short. `1d`: the first minute of the session that counts. `1w`, `1mo`: that of the first session of
+    the ISO week or the calendar month of the session's date. The sessions given must reach over whole weeks or
+    months, or the bucket at their edge begins and ends with them.
     """
-    if interval == "1d":
-        return pl.col("_first")
-    if interval == "1m":
+    length = parse_interval(interval)
+    if length.period:
+        return pl.col(_of(length.period, "first"))
+    if length.minutes == 1:
         return pl.col("_at")
-    return pl.max_horizontal("_start", _grid_start(interval))
+    return pl.max_horizontal("_start", _grid_start(length.minutes))
 
 
-def bucket_end(interval: Interval) -> pl.Expr:
-    """UTC end of the bucket that a placed row belongs to: the bar is closed once as-of has reached it."""
-    if interval == "1d":
-        return pl.col("_last")
-    length = timedelta(minutes=INTRADAY_MINUTES[interval])
-    return pl.min_horizontal("_end", _grid_start(interval) + length)
+def bucket_end(interval: str) -> pl.Expr:
+    """UTC end of the bucket that a placed row belongs to: the bar is closed once as-of has reached it.
+
+    `1w`, `1mo`: the end of what counts in the last session of the week or month (see `bucket_label`).
+    """
+    length = parse_interval(interval)
+    if length.period:
+        return pl.col(_of(length.period, "last"))
+    return pl.min_horizontal("_end", _grid_start(length.minutes) + timedelta(minutes=length.minutes))
 
 
-def _grid_start(interval: Interval) -> pl.Expr:
-    length = INTRADAY_MINUTES[interval]
+def bucket_session(interval: str) -> pl.Expr:
+    """Date of the session in which the bucket of a placed row begins: of `1w` and `1mo` the first of its period."""
+    length = parse_interval(interval)
+    return pl.col(_of(length.period, "session") if length.period else "session")
+
+
+def _of(period: Period, what: str) -> str:
+    """Where `place` keeps a period's first (`session`) and last (`until`) date, its first instant and its end."""
+    if period == "session":
+        return "session" if what in ("session", "until") else f"_{what}"
+    return f"_{period}_{what}"
+
+
+def _grid_start(minutes: int) -> pl.Expr:
     since = (pl.col("_at") - pl.col("_anchor")).dt.total_minutes()
-    return pl.col("_anchor") + pl.duration(minutes=since // length * length)
+    return pl.col("_anchor") + pl.duration(minutes=since // minutes * minutes)
+
+
+def buckets_of(sessions: pl.LazyFrame, interval: str, rules: BucketRules) -> pl.LazyFrame:
+    """Every bucket of the sessions, whether or not anybody traded in it, in order.
+
+    Columns: `session` and `last_session`, the first and last date it is of (not the same for 1w and 1mo only);
+    `timestamp` and `end`, its UTC bounds, half-open.
+    """
+    length = parse_interval(interval)
+    bounds = ("_day_start", "_open", "_break_start", "_break_end", "_close")
+    edges = pl.concat([days_of(sessions).select(timestamp=name) for name in bounds]).drop_nulls().unique()
+    stretches = edges.pipe(place, sessions, rules).unique("_start")
+    if length.period is None:
+        stretches = stretches.pipe(_on_every_step, length.minutes)
+    found = stretches.select(
+        bucket_session(interval).alias("session"),
+        pl.col(_of(length.period, "until") if length.period else "session").alias("last_session"),
+        timestamp=bucket_label(interval),
+        end=bucket_end(interval),
+    )
+    return found.unique("timestamp").sort("timestamp")
+
+
+def _on_every_step(stretches: pl.LazyFrame, minutes: int) -> pl.LazyFrame:
+    """A row for each bucket that meets the stretch, `_at` inside it."""
+    first = (pl.col("_start") - pl.col("_anchor")).dt.total_minutes() // minutes
+    last = (pl.col("_end") - pl.col("_anchor") - MINUTE).dt.total_minutes() // minutes
+    step = pl.col("_anchor") + pl.duration(minutes=pl.col("_step") * minutes)
+    return (
+        stretches.with_columns(_step=pl.int_ranges(first, last + 1))
+        .explode("_step")
+        .with_columns(_at=pl.max_horizontal("_start", step))
+    )

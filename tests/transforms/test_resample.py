@@ -1,7 +1,9 @@
 """Bars from trades, from vendors' bars and from finer bars."""
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import assume, given
@@ -9,13 +11,20 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from tests.strategies import CONDITIONS, SYMBOLS, cases, minute_bars, rules, sessions_of, ticks
-from tests.transforms.by_hand import MINUTE, bucket_of, buckets_of
-from transforms.resample import bars_from_minutes, bars_from_ticks, closed, fill_bars, merge_minutes, resample
+from tests.transforms.by_hand import MINUTE, WIDER, bucket_of, buckets_of
+from transforms.calendars import calendar_sessions
+from transforms.resample import bars_from_minutes, closed, fill_bars, merge_minutes, resample
 from transforms.schema import BARS, INTERVALS, RAW_BARS, TICKS, Interval
 from transforms.sessions import BucketRules
+from transforms.ticks import bars_from_ticks
 
 REGULAR = BucketRules()
-NESTED = [(fine, coarse) for n, coarse in enumerate(INTERVALS) for fine in INTERVALS[:n]]
+EVERY = (*INTERVALS, *WIDER)
+NESTED = [
+    *((fine, coarse) for n, coarse in enumerate(INTERVALS) for fine in INTERVALS[:n]),
+    *(("1m", "7m"), ("7m", "1d"), ("5m", "30m"), ("30m", "2h"), ("15m", "90m"), ("1h", "24h"), ("24h", "1w")),
+    *(("1d", "1w"), ("1d", "1mo"), ("90m", "1mo")),
+]
 
 
 def at(text: str) -> datetime:
@@ -65,7 +74,7 @@ def test_minutes_are_the_fold_of_their_trades_in_order(data: st.DataObject, case
 
 @given(st.data(), cases(), rules(), st.sampled_from(NESTED))
 def test_resampling_in_steps_equals_resampling_at_once(
-    data: st.DataObject, case: str, how: BucketRules, steps: tuple[Interval, Interval]
+    data: st.DataObject, case: str, how: BucketRules, steps: tuple[str, str]
 ) -> None:
     bars, sessions = data.draw(minute_bars(case)).lazy(), sessions_of(case).lazy()
     fine, coarse = steps
@@ -74,20 +83,20 @@ def test_resampling_in_steps_equals_resampling_at_once(
     assert_frame_equal(in_steps.collect(), at_once.collect())
 
 
-@given(st.data(), cases(), rules(), st.sampled_from(INTERVALS))
-def test_bars_are_the_fold_of_their_minutes(
-    data: st.DataObject, case: str, how: BucketRules, interval: Interval
-) -> None:
+@given(st.data(), cases(), rules(), st.sampled_from(EVERY))
+def test_bars_are_the_fold_of_their_minutes(data: st.DataObject, case: str, how: BucketRules, interval: str) -> None:
     minutes = data.draw(minute_bars(case))
+    buckets = buckets_of(case, interval, how)
+    sessions = {bucket.start: bucket.session for bucket in buckets}
     expected: dict[tuple[str, datetime], list[dict[str, float]]] = {}
     for row in minutes.rows(named=True):
-        bucket = bucket_of(row["timestamp"], buckets_of(case, interval, how))
+        bucket = bucket_of(row["timestamp"], buckets)
         assert bucket is not None
         expected.setdefault((row["symbol"], bucket.start), []).append(row)
     bars = [
         (
             *key,
-            some[0]["session"],
+            sessions[key[1]],
             some[0]["open"],
             max(row["high"] for row in some),
             min(row["low"] for row in some),
@@ -99,10 +108,8 @@ def test_bars_are_the_fold_of_their_minutes(
     assert resample(minutes.lazy(), interval, sessions_of(case).lazy(), how).collect().rows() == bars
 
 
-@given(st.data(), cases(), rules(), st.sampled_from(INTERVALS))
-def test_many_symbols_at_once_equal_one_by_one(
-    data: st.DataObject, case: str, how: BucketRules, interval: Interval
-) -> None:
+@given(st.data(), cases(), rules(), st.sampled_from(EVERY))
+def test_many_symbols_at_once_equal_one_by_one(data: st.DataObject, case: str, how: BucketRules, interval: str) -> None:
     trades, sessions = data.draw(ticks(case)).lazy(), sessions_of(case).lazy()
 
     def bars(some: pl.LazyFrame) -> pl.DataFrame:
@@ -119,9 +126,9 @@ def test_both_engines_agree(data: st.DataObject, case: str, how: BucketRules) ->
     assert_frame_equal(bars.collect(engine="in-memory"), bars.collect(engine="streaming"))
 
 
-@given(st.data(), cases(), rules(), st.sampled_from(INTERVALS))
+@given(st.data(), cases(), rules(), st.sampled_from(EVERY))
 def test_what_comes_later_changes_no_closed_bar(
-    data: st.DataObject, case: str, how: BucketRules, interval: Interval
+    data: st.DataObject, case: str, how: BucketRules, interval: str
 ) -> None:
     minutes, sessions = data.draw(minute_bars(case)).lazy(), sessions_of(case).lazy()
     row = data.draw(st.sampled_from(sessions_of(case).rows(named=True)))
@@ -134,9 +141,9 @@ def test_what_comes_later_changes_no_closed_bar(
     assert_frame_equal(known(minutes.filter(pl.col("timestamp") < as_of)), known(minutes))
 
 
-@given(st.data(), cases(), rules(), st.sampled_from(INTERVALS))
+@given(st.data(), cases(), rules(), st.sampled_from(EVERY))
 def test_a_bar_is_closed_once_as_of_has_reached_its_end(
-    data: st.DataObject, case: str, how: BucketRules, interval: Interval
+    data: st.DataObject, case: str, how: BucketRules, interval: str
 ) -> None:
     sessions = sessions_of(case).lazy()
     bars = data.draw(minute_bars(case)).lazy().pipe(resample, interval, sessions, how).collect()
@@ -146,6 +153,48 @@ def test_a_bar_is_closed_once_as_of_has_reached_its_end(
     for as_of in (end, end - timedelta(microseconds=1)):
         expected = [row for row in bars.rows() if ends[row[1]] <= as_of]
         assert bars.lazy().pipe(closed, interval, sessions, how, as_of).collect().rows() == expected
+
+
+def test_a_week_is_open_until_its_last_session_ends_and_a_month_too() -> None:
+    """Thanksgiving 2024: the week and the month end with the early close of Friday the 29th."""
+    bars = bars_of(("2024-11-26T14:30", 1), ("2024-11-27T15:00", 2), ("2024-12-02T14:30", 3))
+    end = at("2024-11-29T18:00")
+    for interval in ("1w", "1mo"):
+        folded = bars.pipe(resample, interval, nyse(), REGULAR)
+        for as_of, expected in ((end - MINUTE, 0), (end, 1), (at("2024-12-04T00:00"), 2)):
+            assert len(folded.pipe(closed, interval, nyse(), REGULAR, as_of).collect()) == expected
+        first = folded.first().collect().row(0, named=True)
+        assert (first["session"], first["close"], first["volume"]) == (date(2024, 11, 26), 2, 2)
+
+
+def test_a_week_carries_its_first_session_even_if_nobody_traded_in_it() -> None:
+    wednesday = bars_of(("2024-11-27T15:00", 2)).pipe(resample, "1w", nyse(), REGULAR).collect()
+    assert wednesday.select("timestamp", "session").row(0) == (at("2024-11-26T14:30"), date(2024, 11, 26))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("interval", "rule"), [("1w", "W-SUN"), ("1mo", "MS")])
+def test_weeks_and_months_of_real_days_are_those_of_pandas(shared: Path, interval: str, rule: str) -> None:
+    """Five years of 13 symbols; the vendor stamps a day with its close, which is no minute of the session."""
+    some = (pl.col("symbol") == "GMRE") | (pl.col("symbol") < "C")  # it and AGFS start later
+    daily = pl.read_parquet(shared / "data/daily.parquet").filter(some).drop_nulls("close").sort("symbol", "date")
+    rows = daily.lazy().with_columns(
+        pl.col("volume").cast(pl.Float64), granularity=pl.lit("1d"), source=pl.lit("yahoo")
+    )
+    sessions = calendar_sessions("XNYS", date(2012, 9, 1), date(2017, 9, 30)).lazy()
+    days = fill_bars(rows.select(RAW_BARS.names()), "1d", sessions, REGULAR, NOTHING).collect()
+    assert len(days) == len(daily) > 14_000
+    found = days.lazy().pipe(resample, interval, sessions, REGULAR).collect()
+
+    folds = {"date": "first", "open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
+    theirs = pd.DataFrame(daily.to_dict(as_series=False))
+    theirs["at"] = pd.to_datetime(theirs["date"])
+    grouped = theirs.groupby("symbol").resample(rule, on="at").agg(folds).dropna().reset_index()
+    for column in ("symbol", "open", "high", "low", "close"):
+        assert found[column].to_list() == grouped[column].to_list()
+    assert found["volume"].to_list() == pytest.approx(grouped["volume"].to_list(), rel=1e-15)
+    late = [ours != first for ours, first in zip(found["session"], grouped["date"], strict=True)]
+    assert 0 < sum(late) < 4  # where a symbol's first day is not the first session of its week or month
 
 
 def one_day(*trades: tuple[str, float, float, str | None]) -> pl.LazyFrame:
