@@ -3,21 +3,22 @@
 import json
 import pkgutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from benchmarks import suites
 
 if TYPE_CHECKING:
     from benchmarks.bench import Place
     from benchmarks.data import Size
-    from benchmarks.harness import Progress, Result
+    from benchmarks.harness import Outcome, Progress
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 NAMES = sorted(module.name for module in pkgutil.iter_modules(suites.__path__))
@@ -42,20 +43,30 @@ def main(
         errors.print(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(NAMES)}")
         raise typer.Exit(2)
     from benchmarks.data import FULL
-    from benchmarks.report import as_json, as_markdown, as_table, notes
+    from benchmarks.transforms.equality import Unequal
     from transforms.errors import PipelineError
 
+    results: dict[str, list[Outcome]] = {}
     try:
         with _place(home) as place, errors.status("") as status:
-            results = {name: measured(name, place, FULL, repeat, only, status.update) for name in names}
-    except PipelineError as exc:
-        errors.print(f"[red]{exc}[/]")
+            for name in names:
+                for result in measured(name, place, FULL, repeat, only, status.update):
+                    results.setdefault(name, []).append(result)
+    except (PipelineError, Unequal) as exc:
+        errors.print(f"[red]{escape(str(exc))}[/]")
         raise typer.Exit(1) from exc
-    if json_wanted:
+    finally:  # what is measured is told, whatever ended the run
+        _show(results, console, "json" if json_wanted else "markdown" if markdown else "table")
+
+
+def _show(results: "Mapping[str, list[Outcome]]", console: Console, form: Literal["json", "markdown", "table"]) -> None:
+    from benchmarks.report import as_json, as_markdown, as_table, notes
+
+    if form == "json":
         print(json.dumps(as_json([result for some in results.values() for result in some]), indent=2))
         return
     for name, some in results.items():
-        if markdown:
+        if form == "markdown":
             print(as_markdown(name, some))
             continue
         console.print(as_table(name, some))
@@ -63,14 +74,16 @@ def main(
             console.print(f"- {line}", highlight=False)
 
 
-def measured(name: str, place: "Place", size: "Size", repeats: int, only: str, progress: "Progress") -> "list[Result]":
-    """Results of one benchmark, its servers started and stopped again."""
+def measured(
+    name: str, place: "Place", size: "Size", repeats: int, only: str, progress: "Progress"
+) -> "Iterator[Outcome]":
+    """Results of one benchmark, one by one, its servers started and stopped again."""
     from benchmarks.bench import Bench
     from benchmarks.harness import run
 
     with Bench(place, size) as bench:
         chosen = [m for m in import_module(f"benchmarks.suites.{name}").measures(bench) if only in m.name]
-        return [run(measure, repeats, progress) for measure in chosen]
+        yield from (run(measure, repeats, progress) for measure in chosen)
 
 
 @contextmanager

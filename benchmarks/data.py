@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from benchmarks.transforms import rows
 from storage.settings import SourceSettings
 
 NEW_YORK = "America/New_York"
@@ -23,7 +24,7 @@ class Size:
 
     `ticks`: trades a symbol and day, two symbols, five days. `daily_symbols`, `days`: daily bars. `messages`: scored
     messages a symbol. `publish_symbols`, `publish_rounds`: publications a round and rounds a sample. `weeks`: how
-    many times the ticks are laid end to end.
+    many times the ticks are laid end to end. `transforms`: see there.
     """
 
     real: bool = True
@@ -34,10 +35,21 @@ class Size:
     publish_symbols: int = 200
     publish_rounds: int = 5
     weeks: int = 10
+    transforms: rows.Sizes = rows.FULL
 
 
 FULL = Size()
-TOY = Size(real=False, ticks=150, daily_symbols=2, days=260, messages=120, publish_symbols=5, publish_rounds=1, weeks=2)
+TOY = Size(
+    real=False,
+    ticks=150,
+    daily_symbols=2,
+    days=260,
+    messages=120,
+    publish_symbols=5,
+    publish_rounds=1,
+    weeks=2,
+    transforms=rows.TOY,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +123,7 @@ def _configured(folder: Path, actions: str) -> dict[str, SourceSettings]:
 
 def _sessions(count: int, last: date = date(2013, 10, 11)) -> list[date]:
     """The newest `count` sessions of New York up to `last`, oldest first."""
-    from transforms.sessions import calendar_sessions
+    from transforms.calendars import calendar_sessions
 
     since = last - timedelta(days=count * 3 // 2 + 30)
     return calendar_sessions("XNYS", since, last)["session"].to_list()[-count:]

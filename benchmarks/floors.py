@@ -21,23 +21,26 @@ from benchmarks.copying import copy_rows, encoded
 from benchmarks.publish import Row, pipelined_hset
 from transforms.adjust import adjustment_factors, choose, choose_actions, split_adjust, to_raw
 from transforms.catalogue import compute
-from transforms.correlation import correlations, daily_pairs, daily_returns
-from transforms.resample import bars_from_ticks, fill_bars, resample
+from transforms.correlation import correlations, daily_pairs, daily_returns, rolling_correlations
+from transforms.resample import fill_bars, resample
 from transforms.schema import INTERVALS, RAW_BARS, RAW_SCHEMAS, TICKS
 from transforms.sentiment import sentiment_buckets
 from transforms.sessions import BucketRules
+from transforms.ticks import bars_from_ticks
 
 _EVER = (date(1, 1, 1), date(9999, 12, 31))
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a run begins with: raw rows by table, a market's sessions, indicators and lags, the bodies it ends with."""
+    """What a run begins with: raw rows by table, a market's sessions, settings, the bodies it ends with."""
 
     raw: Mapping[str, pl.DataFrame]
     sessions: pl.DataFrame
     indicators: tuple[str, ...]
     lags: tuple[int, ...]
+    windows: tuple[int, ...]
+    rolling_lags: tuple[int, ...]
     min_n: int
     bodies: list[Row]
 
@@ -125,6 +128,9 @@ def computed(read: Mapping[str, pl.DataFrame], given: Given) -> dict[str, pl.Dat
     out |= {f"sentiment_{per}": frame for per, frame in scores.items()}
     pairs = daily_pairs(daily_returns(adjusted["1d"]), scores["1d"])
     out["correlations"] = correlations(pairs, given.lags, given.min_n).rename({"window": "window_sessions"})
+    rolled = rolling_correlations(pairs, given.rolling_lags, given.windows, given.min_n)
+    labels = adjusted["1d"].select("symbol", "session", "timestamp")
+    out["rolling_correlations"] = rolled.rename({"window": "window_sessions"}).join(labels, on=["symbol", "session"])
 
     newest_minute = minutes.group_by("symbol", "session").agg(_minute=pl.col("timestamp").last())
     both = bars["1d"].join(adjusted["1d"].select("symbol", "timestamp", _adjusted="close"), on=["symbol", "timestamp"])

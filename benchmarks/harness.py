@@ -12,6 +12,10 @@ Direction = Literal["at least", "at most"]
 Progress = Callable[[str], None]
 
 
+class Unmeasurable(Exception):
+    """What a measure needs, mostly its peer, is not here or does not run; the message says why and what to do."""
+
+
 class Measure(ABC):
     """Something of ours and what it is held against, both in `unit`; the ratio is ours / reference.
 
@@ -20,7 +24,7 @@ class Measure(ABC):
 
     name: str
     unit: ClassVar[str]
-    target: ClassVar[float]
+    target: float
     direction: ClassVar[Direction]
     warm_ups: ClassVar[int] = 1
     """Times both sides run unmeasured first, so that caches, pools and lazy imports are warm."""
@@ -75,8 +79,26 @@ class Result:
         return self.ratio >= self.target if self.direction == "at least" else self.ratio <= self.target
 
 
-def run(measure: Measure, repeats: int, progress: Progress) -> Result:
-    """Measure A B A B ...: each of our samples has its reference right after it."""
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A measure that could not be made, and why."""
+
+    measure: str
+    reason: str
+
+
+Outcome = Result | Skipped
+
+
+def run(measure: Measure, repeats: int, progress: Progress) -> Outcome:
+    """Measure A B A B ...: each of our samples has its reference right after it; skipped if `Unmeasurable`."""
+    try:
+        return _measured(measure, repeats, progress)
+    except Unmeasurable as exc:
+        return Skipped(measure.name, str(exc))
+
+
+def _measured(measure: Measure, repeats: int, progress: Progress) -> Result:
     samples: list[tuple[float, float]] = []
     try:
         progress(f"{measure.name}: preparing")

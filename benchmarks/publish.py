@@ -11,7 +11,7 @@ from benchmarks.bench import Bench, soon
 from benchmarks.harness import Measure, seconds
 from storage.cache.codec import Body, body_of
 from storage.cache.entries import format_moment
-from storage.cache.keys import bars_name, indicators_name, sentiment_name
+from storage.cache.keys import CORRELATION, ROLLING, SENTIMENT_CURRENT, bars_name, indicators_name, sentiment_name
 from storage.cache.publisher import Publication
 from transforms.schema import INTERVALS
 
@@ -20,11 +20,17 @@ NAMES = (
     *map(bars_name, INTERVALS),
     *map(indicators_name, INTERVALS[1:]),
     *map(sentiment_name, ("1h", "1d")),
+    SENTIMENT_CURRENT,
+    CORRELATION,
+    ROLLING,
 )
-"""Twelve keys a symbol."""
+"""What a run publishes of a symbol that has messages; forecasts are made apart."""
 EVEN = dict.fromkeys(NAMES, 8_192)
-USUAL = dict(zip(NAMES, (420, *[33_000] * 4, 41_000, *[130_000] * 3, 146_000, 29_000, 42_000), strict=True))
-"""Bytes of each body, all alike and as 500 bars and their indicators have them."""
+_PRICES = (420, *[33_000] * 4, 41_000, *[130_000] * 3, 146_000)
+_MESSAGES = (41_000, 80_000, 640, 7_400, 92_000)
+USUAL = dict(zip(NAMES, (*_PRICES, *_MESSAGES), strict=True))
+"""Bytes of each body: all alike, and as 500 bars, their indicators, 500 buckets of sentiment and 250 sessions of
+rolling correlations have them."""
 PIPELINES = (24, 96, 480, 2_400)
 """Commands a pipeline; the reference uses what is quickest here."""
 

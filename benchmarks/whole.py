@@ -67,7 +67,14 @@ class WholeRun(Measure):
                 raw[RAW_TABLES[batch.dataset].name] = stamped(good, as_of, batch.price_basis)
         sessions = bench.deps.market(settings.market, as_of).sessions.collect()
         return Given(
-            raw, sessions, settings.indicators, settings.correlation_lags, settings.correlation_min_n, self._bodies()
+            raw,
+            sessions,
+            settings.indicators,
+            settings.correlation_lags,
+            settings.correlation_windows,
+            settings.rolling_lags,
+            settings.correlation_min_n,
+            self._bodies(),
         )
 
     def _bodies(self) -> list[Row]:

@@ -1,14 +1,17 @@
 """The harness: what is run in which order, and what is made of the samples."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import NAMES, app
-from benchmarks.harness import Direction, Measure, Result, run
+from benchmarks.harness import Direction, Measure, Result, Skipped, Unmeasurable, run
 from benchmarks.report import as_json, as_markdown, as_table, notes
+from benchmarks.transforms.equality import Unequal
 
 
 class Counting(Measure):
@@ -61,6 +64,7 @@ def test_both_sides_take_turns_after_a_warm_up() -> None:
 
 def test_medians_leave_out_the_warm_up() -> None:
     found = run(Counting([99, 8, 2, 4], [1, 1, 2, 4]), 3, silent)
+    assert isinstance(found, Result)
     assert (found.ours, found.reference, found.ratio) == (4, 2, 2.0)
     assert found.spread == (1.0, 8.0)
 
@@ -96,11 +100,35 @@ def test_table_and_notes_show_a_missed_target() -> None:
     assert notes([result(1.4, "at most")]) == ["m: about"]
 
 
+def test_a_measure_without_its_peer_is_skipped_with_the_reason() -> None:
+    measure = Counting([1], [])
+    measure.reference = lambda: (_ for _ in ()).throw(Unmeasurable("no peer; install it"))  # type: ignore[method-assign]
+    found = run(measure, 1, silent)
+    assert found == Skipped("counting", "no peer; install it")
+    assert measure.asked == ["setup", "ours", "teardown"]
+    assert as_json([found]) == [{"measure": "counting", "met": None, "skipped": "no peer; install it"}]
+    assert notes([found]) == ["counting: skipped, no peer; install it"]
+    assert "| counting |  |  |  |  |  | skipped |" in as_markdown("some", [found])
+
+
 def test_the_record_names_the_machine() -> None:
     record = as_markdown("some", [result(1.4, "at most")])
     assert "| m (s) | 3 | 2 | 1.50 | 1.00 to 2.00 | at most 1.4 | no |" in record
     assert "cores" in record
     assert "polars" in record
+
+
+def test_a_run_that_ends_early_tells_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Iterator[Result]:
+        yield result(1.4, "at most")
+        raise Unequal("close: 1 of [2] values differ")
+
+    monkeypatch.setattr("benchmarks.__main__.measured", broken)
+    for options, told in (([], "1.50"), (["--markdown"], "| m (s) |"), (["--json"], '"measure": "m"')):
+        answer = CliRunner().invoke(app, ["pipeline", "--home", str(tmp_path / "new"), *options])
+        assert answer.exit_code == 1
+        assert told in answer.stdout
+        assert "close: 1 of [2] values differ" in answer.stderr
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:

@@ -1,0 +1,1 @@
+"""How fast the transforms are, beside peers and floors on the same rows."""
