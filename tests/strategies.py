@@ -6,8 +6,9 @@ from functools import cache
 import polars as pl
 from hypothesis import strategies as st
 
+from transforms.calendars import calendar_sessions
 from transforms.schema import BARS, TICKS
-from transforms.sessions import BucketRules, calendar_sessions
+from transforms.sessions import BucketRules
 
 DAYS = {
     "XNYS": (date(2024, 11, 26), date(2024, 12, 3)),  # Thanksgiving, then a half day
@@ -18,6 +19,8 @@ DAYS = {
     "XBOM": (date(2024, 1, 18), date(2024, 1, 24)),  # half-hour zone, opens at 09:15
     "24/7": (date(2024, 2, 28), date(2024, 3, 2)),
     "XNYS in March": (date(2024, 3, 7), date(2024, 3, 12)),  # clocks go forward on the 10th
+    "XHKG": (date(2024, 12, 30), date(2025, 1, 2)),  # a half day without its afternoon, the turn of the year
+    "XTAE": (date(2024, 10, 27), date(2024, 10, 28)),  # clocks go back on the 27th, a Sunday and a session
 }
 ALL_RULES = [
     BucketRules(trading_hours=hours, align=align) for hours in ("regular", "all") for align in ("session", "clock")
@@ -103,13 +106,18 @@ def _bar(draw: st.DrawFn, symbol: str, moment: datetime, session: date) -> tuple
 
 @st.composite
 def price_series(draw: st.DrawFn, longest: int = 60) -> pl.DataFrame:
-    """Daily bars of a few symbols, from none to `longest` rows each: flat stretches, jumps, zero volume."""
+    """Daily bars in cents, of a few symbols, none to `longest` rows each: flat stretches, jumps, zero volume.
+
+    The range may widen around a close that stands still: the sum of the prices does too, but not its last digits.
+    """
     rows = []
     for symbol in SYMBOLS:
         close = 100.0
         for day in range(draw(st.integers(0, longest))):
-            close = max(1.0, close + draw(st.sampled_from([0, 0, 1, -1, 0.25, -7.5])))
+            close = round(max(1.0, close + draw(st.sampled_from([0, 0, 1, -1, 0.25, 0.03, -7.5]))), 2)
+            above, below = draw(st.sampled_from([(0.5, 0.5), (0.5, 0.5), (0.03, 0.03), (0.03, 0.01), (0, 0)]))
+            high, low = round(close + above, 2), round(close - below, 2)
             volume = draw(st.sampled_from([0, 0, 1, 1000]))
             moment = datetime.fromisoformat("2024-01-01T14:30:00+00:00") + timedelta(days=day)
-            rows.append((symbol, moment, moment.date(), close, close + 0.5, close - 0.5, close, float(volume)))
+            rows.append((symbol, moment, moment.date(), close, high, low, close, float(volume)))
     return pl.DataFrame(rows, schema=BARS, orient="row")

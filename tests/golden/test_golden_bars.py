@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from transforms.resample import bars_from_minutes, bars_from_ticks, fill_bars, resample
+from transforms.resample import bars_from_minutes, fill_bars, resample
 from transforms.schema import BARS, RAW_BARS, TICKS
 from transforms.sessions import BucketRules
+from transforms.ticks import bars_from_ticks
 
 pytestmark = pytest.mark.data
 

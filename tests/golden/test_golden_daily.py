@@ -85,7 +85,7 @@ def test_correlations_are_scipys_on_rows_joined_by_hand(
 
     sentiment = sentiment_buckets(messages.lazy(), nyse.lazy(), "1d")
     pairs = daily_pairs(daily_returns(daily.lazy()), sentiment)
-    found = correlations(pairs, LAGS, 20).filter(pl.col("symbol") == symbol).collect()
+    found = correlations(pairs, LAGS, 20).filter(symbol=symbol, x="sentiment_mean", method="pearson").collect()
     assert found["lag"].to_list() == list(LAGS)
     for row in found.rows(named=True):
         r, n = scipys(row["lag"], closes, moods)

@@ -1,0 +1,78 @@
+"""Windows over one series, in one pass however long the window is.
+
+A window is the tail of one block of `window` rows and the head of the next; tails are accumulated backwards
+from the boundary between them, heads forwards (van Herk 1992, Gil and Werman 1993). So a sum never drifts:
+it has no more terms than its window. Sums are of deviations from the first row of the later block, which lies
+in every window that meets it: a constant stretch gives its own value exactly.
+"""
+
+import numpy as np
+
+from transforms.kernels.jit import Floats, compiled
+
+
+@compiled
+def rolling_mean(x: Floats, window: int, out: Floats) -> None:
+    """Mean of the last `window` values; NaN in the first `window - 1` rows."""
+    out[: window - 1] = np.nan
+    tail = np.zeros(window + 1)
+    share = 1 / window
+    for boundary in range(0, x.size, window):
+        centre = x[boundary]
+        if boundary:
+            for j in range(window - 1, 0, -1):
+                tail[j] = tail[j + 1] + (x[boundary - window + j] - centre)
+        head = 0.0
+        for i in range(min(window, x.size - boundary)):
+            head += x[boundary + i] - centre
+            if boundary or i == window - 1:
+                out[boundary + i] = centre + (tail[i + 1] + head) * share
+
+
+@compiled
+def rolling_mean_std(x: Floats, window: int, mean: Floats, std: Floats) -> None:
+    """Mean and population standard deviation of the last `window` values; NaN in the first `window - 1` rows."""
+    mean[: window - 1] = np.nan
+    std[: window - 1] = np.nan
+    share = 1 / window
+    tail, tail_squares = np.zeros(window + 1), np.zeros(window + 1)
+    for boundary in range(0, x.size, window):
+        centre = x[boundary]
+        if boundary:
+            for j in range(window - 1, 0, -1):
+                away = x[boundary - window + j] - centre
+                tail[j] = tail[j + 1] + away
+                tail_squares[j] = tail_squares[j + 1] + away * away
+        head = head_squares = 0.0
+        for i in range(min(window, x.size - boundary)):
+            away = x[boundary + i] - centre
+            head += away
+            head_squares += away * away
+            if boundary or i == window - 1:
+                shift = (tail[i + 1] + head) * share
+                mean[boundary + i] = centre + shift
+                std[boundary + i] = np.sqrt(max((tail_squares[i + 1] + head_squares) * share - shift * shift, 0.0))
+
+
+@compiled
+def seeded_average(x: Floats, window: int, alpha: float, out: Floats) -> None:
+    """y[t] = y[t-1] + alpha * (x[t] - y[t-1]) from the mean of the first `window` values on.
+
+    Leading NaNs are skipped; `out` may be `x`.
+    """
+    start = 0
+    while start < x.size and np.isnan(x[start]):
+        start += 1
+    first = start + window - 1
+    total = 0.0
+    for t in range(min(first + 1, x.size)):
+        total += x[t] if t >= start else 0.0
+        out[t] = np.nan
+    if first >= x.size:
+        return
+    y = total / window
+    out[first] = y
+    keep = 1 - alpha
+    for t in range(first + 1, x.size):
+        y = keep * y + alpha * x[t]
+        out[t] = y
