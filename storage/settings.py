@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -30,7 +31,9 @@ from transforms.schema import (
     Dataset,
     Granularity,
     Interval,
+    KeepOrDrop,
     PriceBasis,
+    SentimentCutoff,
     TradingHours,
 )
 
@@ -131,15 +134,53 @@ class Settings(BaseSettings):
     )
 
     indicators: tuple[str, ...] = Field(DEFAULT_INDICATORS, description="indicators kept, by catalogue name")
+    sentiment_retweets: KeepOrDrop = Field("keep", description="messages flagged `is_retweet`: count them or not")
+    sentiment_duplicates: KeepOrDrop = Field("keep", description="messages flagged `is_duplicate`: count them or not")
+    sentiment_cutoff: SentimentCutoff = Field(
+        "close",
+        description="until when a session collects messages: its `close`, or `midnight`, the end of its local date; "
+        "later ones count for the next session",
+    )
+    sentiment_cutoff_offset: timedelta = Field(
+        timedelta(0), description="moves `sentiment_cutoff`: `-PT15M` for a quarter of an hour earlier; less than a day"
+    )
+    sentiment_baseline: int = Field(
+        20, ge=1, le=1_000, description="sessions with messages whose mean a session's `momentum` is measured against"
+    )
     correlation_lags: tuple[int, ...] = Field(
         tuple(range(-5, 6)),
         description="sessions by which the return follows the sentiment (negative: precedes it)",
     )
     correlation_min_n: int = Field(20, ge=3, description="fewest pairs a correlation is computed on")
+    correlation_windows: tuple[int, ...] = Field(
+        default_factory=lambda data: tuple(w for w in (20, 60, 120) if w >= data.get("correlation_min_n", 0)),
+        description="lengths in sessions of the windows of rolling correlations; none below `correlation_min_n`, "
+        "left out where that is set alone",
+    )
+    rolling_lags: tuple[int, ...] = Field((0, 1), description="lags of rolling correlations, as in `correlation_lags`")
+    matrix_window: int = Field(
+        default_factory=lambda data: max(252, data.get("correlation_min_n", 0)),
+        ge=3,
+        description="newest sessions in the correlation matrix of daily returns; not below `correlation_min_n`, "
+        "raised to it where that is set alone",
+    )
+    matrix_symbols: int = Field(
+        500, ge=2, le=2_000, description="most symbols in the matrix; those most traded by value come first"
+    )
     missing_sentiment: Literal["leave_out", "zero"] = Field(
         "leave_out",
         description="a session without a mention: `leave_out` of the pairs, or count it as `zero`",
     )
+
+    forecast_min_history: int = Field(
+        250, ge=231, description="fewest sessions of which a target is known that it is forecast from"
+    )
+    forecast_window: int = Field(1_000, ge=100, description="most sessions a forecasting model is fitted to")
+    forecast_calibration: int = Field(
+        250, ge=40, description="newest errors that the intervals of a forecast are made of"
+    )
+    forecast_scored: int = Field(250, ge=60, description="newest sessions that forecasting models are scored on")
+    forecast_batch_symbols: int = Field(8, ge=1, description="symbols forecast in one transaction")
 
     future_tolerance: timedelta = Field(
         timedelta(minutes=5), description="a row further in the future than this is rejected"
@@ -152,6 +193,9 @@ class Settings(BaseSettings):
     published_bars: int = Field(500, ge=1, le=100_000, description="newest bars in each published key")
     published_sentiment: int = Field(
         500, ge=1, le=100_000, description="newest sentiment buckets in each published key"
+    )
+    published_rolling: int = Field(
+        250, ge=1, le=100_000, description="newest sessions in each published key of rolling correlations"
     )
     soft_ttl_seconds: dict[str, int] = Field(
         default_factory=lambda: {
@@ -187,6 +231,22 @@ class Settings(BaseSettings):
     def _always_minutes(cls, kept: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return tuple(i for i in INTERVALS if i == "1m" or i in kept)
 
+    @field_validator("correlation_windows", "matrix_window")
+    @classmethod
+    def _wide_enough(cls, set_to: tuple[int, ...] | int, info: ValidationInfo) -> tuple[int, ...] | int:
+        least = info.data.get("correlation_min_n", 0)
+        shortest = set_to if isinstance(set_to, int) else min(set_to, default=least)
+        if shortest < least:
+            raise ValueError(f"a window of {shortest} sessions never holds correlation_min_n = {least} pairs")
+        return set_to
+
+    @field_validator("sentiment_cutoff_offset")
+    @classmethod
+    def _less_than_a_day(cls, offset: timedelta) -> timedelta:
+        if abs(offset) >= timedelta(days=1):
+            raise ValueError("a cutoff moves by less than a day")
+        return offset
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -210,17 +270,23 @@ def load_settings(**overrides: Any) -> Settings:
         raise ConfigurationError(f"wrong settings:\n{wrong}\nEvery setting is described in docs/settings.md.") from exc
 
 
+def origin(name: str) -> str:
+    """Where a setting's value comes from: `environment`, the file's name, or `default`."""
+    variable = f"WARMBARS_{name.upper()}"
+    if any(key.upper() == variable or key.upper().startswith(f"{variable}__") for key in os.environ):
+        return "environment"
+    file = Path(CONFIG_FILE)
+    in_file = file.is_file() and name in tomllib.loads(file.read_text(encoding="utf-8"))
+    return CONFIG_FILE if in_file else "default"
+
+
 def _describe(error: Any, overrides: dict[str, Any]) -> str:
     """One line for one wrong setting: its name, its source, what was given and what is accepted."""
     path = [str(part) for part in error["loc"]]
     name = path[0]
-    variable = f"WARMBARS_{name.upper()}"
-    if name in overrides:
-        source = "argument"
-    elif any(key.upper() == variable or key.upper().startswith(f"{variable}__") for key in os.environ):
-        source = f"environment variable {variable}"
-    else:
-        source = CONFIG_FILE
+    source = "argument" if name in overrides else origin(name)
+    if source == "environment":
+        source = f"environment variable WARMBARS_{name.upper()}"
     if error["type"] == "extra_forbidden":
         return f"{'.'.join(path)} ({source}): there is no such setting"
     shown = "(hidden)" if name.endswith("_url") else repr(error["input"])

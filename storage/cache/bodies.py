@@ -43,6 +43,9 @@ class PublicationLoader:
             if MARKET_SYMBOL in publications:
                 publications[MARKET_SYMBOL].bodies["quotes"] = encode(rows.board())
                 publications[MARKET_SYMBOL].bodies["catalogue"] = encode(rows.catalogue())
+                for name, frame in (("correlations", rows.findings()), ("matrix", rows.matrix())):
+                    if not frame.is_empty():
+                        publications[MARKET_SYMBOL].bodies[name] = encode(frame)
         return list(publications.values())
 
     def _frames(self, rows: SymbolRows) -> Frames:
@@ -58,6 +61,8 @@ class PublicationLoader:
         yield "sentiment:1d", daily
         yield "sentiment:current", _current(hourly, daily)
         yield "correlation", rows.correlations()
+        yield "correlation:rolling", rows.rolling_correlations(settings.published_rolling)
+        yield "forecast", rows.forecasts()
 
 
 def _dated(frame: pl.DataFrame, interval: str) -> pl.DataFrame:
@@ -66,9 +71,9 @@ def _dated(frame: pl.DataFrame, interval: str) -> pl.DataFrame:
 
 
 def _current(hourly: pl.DataFrame, daily: pl.DataFrame) -> pl.DataFrame:
-    """The newest closed hour and the newest closed session of each symbol."""
+    """The newest closed hour and the newest closed session of each symbol; an hour has no momentum."""
     newest = [
         frame.group_by("symbol", maintain_order=True).last().insert_column(1, pl.lit(interval).alias("interval"))
         for interval, frame in (("1h", hourly), ("1d", daily))
     ]
-    return pl.concat(newest)
+    return pl.concat(newest, how="diagonal")

@@ -6,7 +6,8 @@
 null. `ms`: an instant, as milliseconds since 1970 UTC, a whole number unless the instant has a fraction of a
 millisecond (then up to three decimals, so that microseconds survive and JavaScript's `new Date(ms)` still
 takes it). `date`: a calendar date, "2024-01-02". `f64`: the shortest decimal that reads back as the same
-double. `i64` and the like, `bool` and `str` are JSON's own. NaN and infinity have no JSON and do not occur.
+double; `f64[]`: a list of them. `i64` and the like, `bool` and `str` are JSON's own. NaN and infinity have
+no JSON and do not occur.
 
 Equal frames give equal bytes, and decoding gives back values and types exactly.
 """
@@ -44,6 +45,7 @@ _PLAIN: Final[dict[str, pl.DataType]] = {
 _NAMES: Final[dict[pl.DataType, str]] = {
     UTC_US: "ms",
     pl.Date(): "date",
+    pl.List(pl.Float64()): "f64[]",
     **{dtype: name for name, dtype in _PLAIN.items()},
 }
 _DTYPES: Final[dict[str, pl.DataType]] = {name: dtype for dtype, name in _NAMES.items()}
@@ -114,6 +116,11 @@ def _floats(column: pl.Series) -> Any:
     return values
 
 
+def _lists(column: pl.Series) -> list[Any]:
+    _floats(column.explode(empty_as_null=False).drop_nulls())
+    return column.to_list()
+
+
 def _instants(column: pl.Series) -> Any:
     if column.null_count():
         micros = column.to_physical()
@@ -142,6 +149,7 @@ def _dates_of_a_century() -> Any:
 
 _ENCODERS: Final[dict[str, Callable[[pl.Series], Any]]] = {
     "f64": _floats,
+    "f64[]": _lists,
     "ms": _instants,
     "date": _dates,
     "str": _listed,
@@ -154,7 +162,7 @@ def _column(name: str, kind: str, values: list[Any]) -> pl.Series:
         return _read_instants(name, values)
     if kind == "date":
         return pl.Series(name, np.array(values, dtype="M8[D]"), dtype=pl.Date)
-    return pl.Series(name, values, dtype=_PLAIN[kind])
+    return pl.Series(name, values, dtype=_DTYPES[kind])
 
 
 def _read_instants(name: str, values: list[Any]) -> pl.Series:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
 
 from storage.cache.keys import dataset_of
@@ -47,3 +47,8 @@ class Freshness:
         if abs(now - checked) <= ttl:
             return False
         return checked > now or self.traded(symbol, checked, now)
+
+    def outlived(self, symbol: str, session: date) -> bool:
+        """Whether the symbol's market was open on a day (UTC) after `session`: what was expected of it is past."""
+        now, end = self.now(), datetime.combine(session, time(), UTC) + timedelta(days=1)
+        return now > end and self.traded(symbol, end, now)

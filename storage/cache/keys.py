@@ -15,6 +15,10 @@ QUOTE: Final = "quote"
 QUOTES: Final = "quotes"
 CATALOGUE: Final = "catalogue"
 CORRELATION: Final = "correlation"
+ROLLING: Final = "correlation:rolling"
+FINDINGS: Final = "correlations"
+MATRIX: Final = "matrix"
+FORECAST: Final = "forecast"
 SENTIMENT_CURRENT: Final = "sentiment:current"
 HEAD: Final = "head"
 
@@ -34,6 +38,9 @@ _DATASETS: Final = {
     SENTIMENT_CURRENT: "sentiment_current",
     "sentiment": "sentiment_history",
     CORRELATION: "correlation_analysis",
+    FINDINGS: "correlation_analysis",
+    MATRIX: "correlation_analysis",
+    FORECAST: "prediction_results",
 }
 
 
@@ -142,6 +149,14 @@ class Keys:
         """How sentiment and return move together, by lag."""
         return self.of(symbol, CORRELATION)
 
+    def rolling_correlations(self, symbol: str) -> str:
+        """How sentiment and return moved together over the sessions up to each of the newest ones."""
+        return self.of(symbol, ROLLING)
+
+    def forecast(self, symbol: str) -> str:
+        """What the next session is expected to bring, and how such forecasts scored."""
+        return self.of(symbol, FORECAST)
+
     def quotes(self) -> str:
         """The board: every symbol's quote."""
         return self.of(MARKET_SYMBOL, QUOTES)
@@ -149,6 +164,14 @@ class Keys:
     def catalogue(self) -> str:
         """Which symbols there are."""
         return self.of(MARKET_SYMBOL, CATALOGUE)
+
+    def findings(self) -> str:
+        """Every correlation tested, of all symbols, adjusted for their number."""
+        return self.of(MARKET_SYMBOL, FINDINGS)
+
+    def matrix(self) -> str:
+        """How the daily returns of symbols move together."""
+        return self.of(MARKET_SYMBOL, MATRIX)
 
     def checked(self) -> str:
         """The moment up to which everything was checked."""

@@ -17,8 +17,12 @@ from storage.cache.freshness import Freshness
 from storage.cache.keys import (
     CATALOGUE,
     CORRELATION,
+    FINDINGS,
+    FORECAST,
+    MATRIX,
     QUOTE,
     QUOTES,
+    ROLLING,
     SENTIMENT_CURRENT,
     Keys,
     bars_name,
@@ -91,8 +95,19 @@ class Reader:
         return self.read(symbol, sentiment_name(interval))
 
     def correlations(self, symbol: str) -> Frame:
-        """Correlation of sentiment and return, by lag."""
+        """Correlation of sentiment and return over all sessions, by lag, with p-value and interval."""
         return self.read(symbol, CORRELATION)
+
+    def rolling_correlations(self, symbol: str) -> Frame:
+        """Correlation of sentiment and return over the sessions up to each of the newest ones."""
+        return self.read(symbol, ROLLING)
+
+    def forecast(self, symbol: str) -> Frame:
+        """Return and volatility of the next session: a row a target and model, with scores.
+
+        Stale too once the market has traded after the session that is forecast.
+        """
+        return self.read(symbol, FORECAST)
 
     def quotes(self) -> Frame:
         """The board: every symbol's quote."""
@@ -101,6 +116,14 @@ class Reader:
     def catalogue(self) -> Frame:
         """Which symbols there are."""
         return self.read(MARKET_SYMBOL, CATALOGUE)
+
+    def findings(self) -> Frame:
+        """Every correlation tested, of all symbols, adjusted for their number; the surest first."""
+        return self.read(MARKET_SYMBOL, FINDINGS)
+
+    def matrix(self) -> Frame:
+        """How the daily returns of symbols move together: `r` of a row is with each row in turn."""
+        return self.read(MARKET_SYMBOL, MATRIX)
 
     def head(self, symbol: str) -> Head | None:
         """What was published last for a symbol, and which keys; None for nothing."""
@@ -183,12 +206,14 @@ class Reader:
     def _present(self, symbol: str, name: str, found: Found) -> Frame:
         """A value from the cache. While head lists this very content, it is as good as head's as-of."""
         stored, heading = found.stored, found.heading
-        stale = self._freshness.stale(symbol, name, found.checked)
         if stored is None:
-            return Cached(_nothing(name), heading.as_of, heading.version, "", stale, "cache")
+            nothing = _nothing(name)
+            stale = self._stale(symbol, name, nothing, found.checked)
+            return Cached(nothing, heading.as_of, heading.version, "", stale, "cache")
         listed = Listed(stored.version, stored.body.etag) == heading.listed
         as_of = heading.as_of if listed else stored.as_of
         frame = self._decoded(symbol, name, stored.body)
+        stale = self._stale(symbol, name, frame, found.checked)
         return Cached(frame, as_of, stored.version, stored.body.etag, stale, "cache")
 
     def _present_together(self, symbol: str, found: Together) -> Snapshot:
@@ -208,7 +233,7 @@ class Reader:
         symbol, body = publication.symbol, publication.bodies.get(name)
         frame = _nothing(name) if body is None else self._decoded(symbol, name, body)
         etag = "" if body is None else body.etag
-        stale = self._freshness.stale(symbol, name, checked or publication.as_of)
+        stale = self._stale(symbol, name, frame, checked or publication.as_of)
         version = Version(publication.epoch, publication.version)
         return Cached(frame, publication.as_of, version, etag, stale, "database")
 
@@ -216,6 +241,14 @@ class Reader:
         values = {name: self._loaded(publication, name, checked) for name in names or publication.bodies}
         version = Version(publication.epoch, publication.version)
         return Snapshot(publication.symbol, version, publication.as_of, values)
+
+    def _stale(self, symbol: str, name: str, frame: pl.DataFrame, checked: datetime | None) -> bool:
+        """By the last check; a forecast, which no check speaks of, also by the session it is of."""
+        if self._freshness.stale(symbol, name, checked):
+            return True
+        if name != FORECAST or frame.is_empty():
+            return False
+        return any(self._freshness.outlived(symbol, day) for day in frame["session"].unique().drop_nulls())
 
     def _decoded(self, symbol: str, name: str, body: Body) -> pl.DataFrame:
         try:

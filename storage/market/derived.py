@@ -6,10 +6,11 @@ Frames are read on a second connection. That is safe: a window is visible only a
 a later read sees at least those rows, and nobody else writes the derived rows of a claimed symbol.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import polars as pl
 from psycopg import sql
@@ -38,6 +39,9 @@ LEFTOVER = pl.Schema(
 """Windows that stay dirty until they are due."""
 
 _ARRAYS: dict[type, str] = {Text: "text", DateTime: "timestamptz", Date: "date", Integer: "integer"}
+
+MarketDataset = Literal["quotes", "correlations", "returns"]
+"""What market-wide results are made of: the board and catalogue, what is tested, the return matrix."""
 
 SPANS = pl.Schema({"symbol": pl.String(), "lo": UTC_US, "hi": UTC_US})
 """Stretches of symbols' rows, half-open."""
@@ -107,29 +111,28 @@ class Claim:
         )
         copy_in(self._connection, table_name("dirty_windows"), rows)
 
-    def finish_market(self, as_of: datetime) -> None:
-        """Consume the market's own windows: what it publishes is made of the symbols' rows as they are."""
-        self.finish(pl.DataFrame(schema=LEFTOVER))
-        self.publish([MARKET_SYMBOL], as_of)
-
-    def mark_market(self, at: datetime) -> None:
-        """Tell the market-wide results that something they are made of changed."""
+    def mark_market(self, at: datetime, datasets: Collection[MarketDataset]) -> None:
+        """Tell the market-wide results which of what they are made of changed: a dirty window each."""
         self._connection.execute(
             "INSERT INTO dirty_windows (symbol, dataset, starts_at, ends_at, due_at, rows, run_id)"
-            " VALUES (%s, 'quotes', %s, %s, %s, 0, %s)",
-            [MARKET_SYMBOL, at, at, at, self._run_id],
+            " SELECT %s, dataset, %s, %s, %s, 0, %s FROM unnest(%s::text[]) AS dataset",
+            [MARKET_SYMBOL, at, at, at, self._run_id, sorted(datasets)],
         )
 
-    def publish(self, symbols: Sequence[str], as_of: datetime) -> None:
-        """Draw the next version of each symbol: the outbox that the publisher empties."""
-        self._connection.execute(
+    def publish(self, symbols: Sequence[str], as_of: datetime) -> list[str]:
+        """Draw the next version of each symbol: the outbox that the publisher empties; those that had none before.
+
+        Their as-of never moves back: a run that began earlier may end later.
+        """
+        rows = self._connection.execute(
             "INSERT INTO publications AS p (symbol, epoch, version, as_of, run_id)"
             " SELECT symbol, (SELECT epoch FROM store_meta), 1, %(as_of)s, %(run)s"
             ' FROM (SELECT symbol FROM unnest(%(symbols)s::text[]) AS symbol ORDER BY symbol COLLATE "C") AS ordered'
             " ON CONFLICT (symbol) DO UPDATE SET epoch = greatest(p.epoch, excluded.epoch), version = p.version + 1,"
-            " as_of = excluded.as_of, run_id = excluded.run_id",
+            " as_of = greatest(p.as_of, excluded.as_of), run_id = excluded.run_id RETURNING symbol, version",
             {"symbols": list(symbols), "as_of": as_of, "run": self._run_id},
-        )
+        ).fetchall()
+        return [symbol for symbol, version in rows if version == 1]
 
 
 class DerivedStore:
@@ -199,6 +202,21 @@ class DerivedStore:
             )
         )
 
+    def everything(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
+        """Every row of a table, in no particular order."""
+        return self._database.frame(
+            statement("SELECT {columns} FROM {table}", columns=_list(columns), table=table_name(table))
+        )
+
+    def newest_days(self) -> pl.DataFrame:
+        """The session of the newest 1d bar of every symbol that has one: symbol, session."""
+        return self._database.frame(
+            statement(
+                "SELECT i.symbol, d.session FROM instruments i, LATERAL (SELECT session FROM bars_1d b"
+                " WHERE b.symbol = i.symbol ORDER BY b.timestamp DESC LIMIT 1) AS d ORDER BY i.symbol"
+            )
+        )
+
     def vendor_adjusted(self, symbols: Sequence[str]) -> pl.DataFrame:
         """Where vendors' prices are not raw: symbol, source, starts_at, ends_at (of the newest row, half-open)."""
         return self._database.frame(
@@ -237,6 +255,10 @@ class DerivedStore:
     def actions(self, symbols: Sequence[str]) -> pl.DataFrame:
         """Every corporate action of these symbols, of every source."""
         return self.whole("corporate_actions", symbols, ("symbol", "ex_date", "action", "source", "ordinal", "value"))
+
+    def factors(self, symbols: Sequence[str]) -> pl.DataFrame:
+        """Every split factor of these symbols: symbol, from_date, to_date, price, volume."""
+        return self.whole("adjustment_factors", symbols, ("symbol", "from_date", "to_date", "price", "volume"))
 
     def coverage(self, symbols: Sequence[str], dataset: str) -> pl.DataFrame:
         """Where a source of `dataset` is the whole truth: symbol, starts_at, ends_at."""

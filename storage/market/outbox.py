@@ -7,13 +7,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import polars as pl
 from psycopg import sql
 
 from storage.market.database import Database, Snapshot, statement, table_name
 from transforms.schema import MARKET_SYMBOL
+
+SENTIMENT_COLUMNS: Final = (
+    "timestamp",
+    "session",
+    "count",
+    "mean_score",
+    "weighted_score",
+    "mean_confidence",
+    "std_score",
+    "positive_share",
+    "negative_share",
+)
+"""What is published of every sentiment bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +88,8 @@ class SymbolRows:
         return self._newest(f"indicators_{interval}", newest, chosen)
 
     def sentiment(self, interval: str, newest: int) -> pl.DataFrame:
-        """The newest sentiment buckets, in order."""
-        columns = ("timestamp", "session", "count", "mean_score", "mean_confidence", "std_score")
+        """The newest sentiment buckets, in order; those of sessions with their momentum."""
+        columns = (*SENTIMENT_COLUMNS, "momentum") if interval == "1d" else SENTIMENT_COLUMNS
         chosen = sql.SQL(", ").join(sql.Identifier("r", c) for c in columns)
         return self._newest(f"sentiment_{interval}", newest, chosen)
 
@@ -84,8 +97,48 @@ class SymbolRows:
         """Every stored correlation."""
         return self._snapshot.frame(
             statement(
-                "SELECT symbol, x, y, session, window_sessions, lag, method, r, n FROM correlations"
+                "SELECT symbol, x, y, session, window_sessions, lag, method, r, n, n_effective, p, ci_low, ci_high"
+                " FROM correlations"
                 " WHERE symbol = ANY({symbols}) ORDER BY symbol, x, y, window_sessions, lag, method",
+                symbols=self._symbols,
+            )
+        )
+
+    def rolling_correlations(self, newest: int) -> pl.DataFrame:
+        """Those of the newest sessions with a bar, a run of sessions per window and lag."""
+        return self._snapshot.frame(
+            statement(
+                "SELECT r.symbol, r.session, r.window_sessions, r.lag, r.n, r.pearson, r.spearman"
+                " FROM unnest({symbols}::text[]) AS s (symbol), LATERAL (SELECT * FROM rolling_correlations t"
+                ' WHERE t.symbol = s.symbol COLLATE "C" AND t.timestamp >= coalesce((SELECT timestamp FROM bars_1d b'
+                ' WHERE b.symbol = s.symbol COLLATE "C" ORDER BY timestamp DESC OFFSET {skipped} LIMIT 1),'
+                " '-infinity') OFFSET 0) AS r ORDER BY r.symbol, r.window_sessions, r.lag, r.session",
+                symbols=self._symbols,
+                skipped=newest - 1,
+            )
+        )
+
+    def findings(self) -> pl.DataFrame:
+        """Every correlation tested of every symbol, those least likely to be chance first."""
+        return self._snapshot.frame(
+            statement(
+                "SELECT symbol, x, y, lag, method, r, n, p, p_adjusted, family_size, ci_low, ci_high"
+                " FROM correlation_findings ORDER BY p_adjusted, p, symbol, x, y, lag, method"
+            )
+        )
+
+    def matrix(self) -> pl.DataFrame:
+        """How the daily returns of symbols move together: symbol, n, r with each of them, in the order of display."""
+        return self._snapshot.frame(statement("SELECT symbol, n, r FROM return_matrix ORDER BY position"))
+
+    def forecasts(self) -> pl.DataFrame:
+        """What the next session is expected to bring: of each target the forecast first, then what it is held to."""
+        return self._snapshot.frame(
+            statement(
+                "SELECT symbol, target, model, role, session, made_from, point, low_50, high_50, low_80, high_80,"
+                " low_95, high_95, beats_baseline, verdict, n, mase, mae, skill, p, interval_score, interval_skill,"
+                " coverage_50, coverage_80, coverage_95 FROM forecasts WHERE symbol = ANY({symbols})"
+                " ORDER BY symbol, target, role <> 'forecast', role, model",
                 symbols=self._symbols,
             )
         )

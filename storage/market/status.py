@@ -73,7 +73,7 @@ class StatusStore:
         return holdings
 
     def derived(self, intervals: tuple[str, ...] = INTERVALS) -> list[Holding]:
-        """Bars, indicators, sentiment and correlations; bars of an interval are its rollup and its fill."""
+        """Bars, indicators, sentiment, correlations and forecasts; bars of an interval are its rollup and its fill."""
         coarse = [interval for interval in intervals if interval != "1m"]
         return [
             self._holding("bars 1m", ["bars_1m"]),
@@ -81,6 +81,8 @@ class StatusStore:
             *(self._holding(f"indicators {i}", [f"indicators_{i}"]) for i in coarse),
             *(self._holding(f"sentiment {i}", [f"sentiment_{i}"]) for i in ("1h", "1d")),
             self._holding("correlations", ["correlations"], "session"),
+            self._holding("rolling correlations", ["rolling_correlations"]),
+            self._holding("forecasts", ["forecasts"], "made_from"),
         ]
 
     def symbols(self) -> dict[str, int]:

@@ -54,6 +54,7 @@ COLUMNS: dict[Any, st.SearchStrategy[Any]] = {
     UTC_US: INSTANTS | INSTANTS.map(lambda t: t.replace(microsecond=0)),
     pl.Date: st.dates(date(1, 1, 1), date(9999, 12, 31)) | st.dates(date(1960, 1, 1), date(2110, 1, 1)),
     pl.Float64: FLOATS,
+    pl.List(pl.Float64): st.lists(FLOATS | st.none(), max_size=4),
     pl.Int64: st.integers(-(2**63), 2**63 - 1),
     pl.UInt64: st.integers(0, 2**64 - 1),
     pl.Int32: st.integers(-(2**31), 2**31 - 1),

@@ -65,8 +65,8 @@ def test_every_field_is_documented() -> None:
 
 def test_every_key_is_documented_with_its_dataset_and_time() -> None:
     keys, soft_ttl = Keys("<namespace>".strip("<>")), Settings().soft_ttl_seconds
-    names = {"quote", "bars:5m", "indicators:5m", "sentiment:current", "sentiment:1h", "correlation"}
-    for name in names | {"quotes", "catalogue"}:
+    names = {"quote", "bars:5m", "indicators:5m", "sentiment:current", "sentiment:1h", "correlation", "forecast"}
+    for name in names | {"quotes", "catalogue", "correlation:rolling", "correlations", "matrix"}:
         shown = re.sub(r":5m$", ":<interval>", name)
         (row,) = re.findall(rf"^\| [^|]*}}:{re.escape(shown)}`.*$", PAGE, re.MULTILINE)
         dataset = dataset_of(name)
@@ -79,5 +79,5 @@ def test_the_body_shown_is_one() -> None:
     shown = json.loads(block("json", '{"schema"'))
     assert list(shown) == ["schema", "columns"]
     assert list(json.loads(encode(frame(1)).content)) == ["schema", "columns"]
-    for kind in ("ms", "date", "f64", "i64", "u32", "bool", "str"):
+    for kind in ("ms", "date", "f64", "f64[]", "i64", "u32", "bool", "str"):
         assert f"`{kind}`" in PAGE

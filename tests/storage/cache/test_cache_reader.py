@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from storage.cache.client import connect
 from storage.cache.codec import Body, encode
 from storage.cache.errors import CorruptEntry, TornRead
-from storage.cache.freshness import Freshness
+from storage.cache.freshness import Freshness, Traded
 from storage.cache.keys import Keys
 from storage.cache.library import ensure_library
 from storage.cache.publisher import CachePublisher, Publication
@@ -57,8 +57,10 @@ def nobody() -> Iterator[redis.Redis]:
 
 def test_every_typed_read_finds_its_key(client: redis.Redis, publisher: CachePublisher) -> None:
     names = ["quote", "bars:5m", "indicators:1h", "sentiment:current", "sentiment:1h", "sentiment:1d", "correlation"]
-    publisher.send([publication(1, {name: body(i) for i, name in enumerate(names)})])
-    market = {"quotes": body(10), "catalogue": body(11)}
+    names += ["forecast", "correlation:rolling"]
+    bodies = {name: body(i) for i, name in enumerate(names)} | {"forecast": forecast_of(NOW.date(), 7)}
+    publisher.send([publication(1, bodies)])
+    market = {"quotes": body(10), "catalogue": body(11), "correlations": body(12), "matrix": body(13)}
     publisher.send([publication(1, market, symbol="@market")])
     read = reader(client)
     found = [
@@ -69,10 +71,14 @@ def test_every_typed_read_finds_its_key(client: redis.Redis, publisher: CachePub
         read.sentiment_history("AAPL", "1h"),
         read.sentiment_history("AAPL", "1d"),
         read.correlations("AAPL"),
+        read.forecast("AAPL"),
+        read.rolling_correlations("AAPL"),
         read.quotes(),
         read.catalogue(),
+        read.findings(),
+        read.matrix(),
     ]
-    assert [cached.value["close"][0] for cached in found] == [0, 1, 2, 3, 4, 5, 6, 10, 11]
+    assert [cached.value["close"][0] for cached in found] == [*range(9), *range(10, 14)]
 
 
 def test_a_value_comes_with_what_is_known_about_it(client: redis.Redis, publisher: CachePublisher) -> None:
@@ -260,6 +266,34 @@ def test_a_value_is_stale_when_the_last_check_is_too_old(
     rule = Freshness(SOFT_TTL, traded, lambda: NOW)  # type: ignore[arg-type]
     checked = None if age is None else NOW - timedelta(seconds=age)
     assert rule.stale("AAPL", name, checked) is stale
+
+
+def forecast_of(session: date, value: float = 0) -> Body:
+    return encode(frame(value).with_columns(session=pl.lit(session)))
+
+
+@pytest.mark.parametrize(
+    ("later", "traded", "stale"),
+    [
+        (timedelta(hours=2), open_all_night, False),
+        (timedelta(days=1), open_all_night, True),
+        (timedelta(days=1), closed, False),
+    ],
+)
+def test_a_forecast_is_stale_once_the_market_has_traded_after_its_session(
+    client: redis.Redis, publisher: CachePublisher, keys: Keys, later: timedelta, traded: Traded, stale: bool
+) -> None:
+    """However well everything was checked: no check speaks of forecasts."""
+    publisher.send([publication(1, {"forecast": forecast_of(NOW.date()), "quote": body(1)})])
+    publisher.set_checked(1, NOW + later)
+    read = Reader(client, keys, Freshness(SOFT_TTL, traded, lambda: NOW + later))
+    assert read.forecast("AAPL").stale is stale
+    assert read.snapshot("AAPL").values["forecast"].stale is stale
+    assert not read.quote("AAPL").stale
+    filled = CountingLoader(publication(1, {"forecast": forecast_of(NOW.date())}, symbol="MSFT"))
+    client.delete(keys.head("MSFT"))
+    loading = Reader(client, keys, Freshness(SOFT_TTL, traded, lambda: NOW + later), filled)
+    assert (loading.forecast("MSFT").stale, filled.asked) == (stale, ["MSFT"])
 
 
 def test_staleness_follows_the_check_not_the_publication(client: redis.Redis, publisher: CachePublisher) -> None:

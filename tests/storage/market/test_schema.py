@@ -14,7 +14,7 @@ from storage.market.database import Database
 from storage.market.tables import BAR_VIEWS, SCHEMA, metadata
 from storage.settings import Settings
 from tests.storage.market.rows import bar_rows, minutes
-from transforms.errors import ConfigurationError, StoreUnavailable
+from transforms.errors import ConfigurationError, StoreUnavailable, TransientError
 
 pytestmark = pytest.mark.postgres
 
@@ -65,6 +65,28 @@ def test_an_empty_database_goes_back_and_forth(empty: Servers, settings: Setting
         assert not schema.is_current(database)
         assert migrate.migrate(empty.owner_url) == (None, schema.REVISION)
         assert schema.is_current(database)
+
+
+def test_an_older_revision_is_refused(servers: Servers) -> None:
+    with pytest.raises(ConfigurationError, match=f"at schema revision {schema.REVISION} and does not go back to 0001"):
+        migrate.migrate(servers.owner_url, "0001")
+
+
+def test_a_table_in_use_ends_a_migration_that_waits_for_it(
+    empty: Servers, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT_SECONDS", 0.2)
+    with psycopg.connect(empty.database_url) as reader:
+        reader.execute("SELECT count(*) FROM warmbars.instruments")
+        with pytest.raises(TransientError, match="another program kept a table in use.*warmbars init"):
+            migrate.migrate(empty.owner_url, "base")
+    with Database(empty.database_url, settings) as database:
+        assert schema.is_current(database)
+
+
+def test_a_server_that_is_not_there_is_said_so_when_migrating() -> None:
+    with pytest.raises(StoreUnavailable, match="while migrating"):
+        migrate.migrate("postgresql://nobody@127.0.0.1:1/none")
 
 
 def test_a_newer_schema_is_refused(empty: Servers) -> None:
