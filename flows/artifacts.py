@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
+from itertools import islice
 
 from prefect.artifacts import acreate_markdown_artifact
 
+from flows.forecast import Forecasted
 from flows.steps import FileReport, Ingested, Published, Refreshed
 
 MOST_FILES = 200
-"""Files listed one by one; the rest is one line. A run over more has its story in the table `runs`."""
+"""Files, or symbols left or without a forecast, listed one by one; the table `runs` tells of a run over more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,17 @@ def _(report: Published) -> Section:
     ]
     words = f"{report.written:,} keys of {report.symbols:,} symbols published"
     return Section("Published", words, table(["cache", "count"], rows))
+
+
+@section.register
+def _(report: Forecasted) -> Section:
+    rows: list[list[object]] = [
+        [f"{s.target} by {s.model}", s.symbols, f"beats its baseline for {s.beat:,}"] for s in report.standing
+    ]
+    rows += [[f"{symbol} was left as it is", "", why] for symbol, why in islice(report.left.items(), MOST_FILES)]
+    rows += [[f"{symbol} has no forecast", "", why] for symbol, why in islice(report.missing.items(), MOST_FILES)]
+    words = f"{report.due:,} symbols due, {len(report.symbols):,} changed"
+    return Section("Forecast", words, table(["stored", "symbols", "remarks"], rows))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -10,15 +10,15 @@ from storage.settings import Settings
 from transforms.adjust import adjustment_factors, choose, choose_actions, to_raw
 from transforms.resample import (
     bars_from_minutes,
-    bars_from_ticks,
     closed,
     fill_bars,
     merge_minutes,
     resample,
 )
 from transforms.schema import BARS, RAW_BARS, Interval
-from transforms.sentiment import sentiment_buckets
+from transforms.sentiment import SentimentRules, cutoff, momentum, sentiment_buckets
 from transforms.sessions import BucketRules, bucket_end, days_of, place
+from transforms.ticks import bars_from_ticks
 
 BEGINNING, END = date(1, 1, 1), date(9999, 12, 31)
 """Stand for no bound in the stored factors."""
@@ -31,6 +31,17 @@ class Market:
     sessions: pl.LazyFrame
     rules: BucketRules
     settings: Settings
+
+    @property
+    def sentiment_rules(self) -> SentimentRules:
+        """Which messages count, and for which session."""
+        chosen = self.settings
+        return SentimentRules(
+            chosen.sentiment_retweets,
+            chosen.sentiment_duplicates,
+            chosen.sentiment_cutoff,
+            chosen.sentiment_cutoff_offset,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +170,12 @@ def _open(due: list[pl.DataFrame], as_of: datetime) -> pl.DataFrame:
 def sentiment(messages: pl.DataFrame, market: Market, as_of: datetime) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Closed sentiment buckets by interval, and what is still open (symbol, starts_at, due_at)."""
     rows = messages.lazy().sort("symbol", "timestamp", "source", "external_id", "ordinal")
-    hourly = sentiment_buckets(rows, market.sessions, "1h", market.rules).with_columns(
+    rules = market.sentiment_rules
+    hourly = sentiment_buckets(rows, market.sessions, "1h", market.rules, rules).with_columns(
         due_at=pl.col("timestamp") + pl.duration(hours=1), starts_at="timestamp"
     )
-    closes = market.sessions.select("session", due_at="close", starts_at=pl.col("close").shift(1))
-    daily = sentiment_buckets(rows, market.sessions, "1d", market.rules).join(closes, on="session", how="left")
+    ends = market.sessions.select("session", due_at=cutoff(rules), starts_at=cutoff(rules).shift(1))
+    daily = sentiment_buckets(rows, market.sessions, "1d", market.rules, rules).join(ends, on="session", how="left")
     # in memory: a mean's last bits depend on the order of its sum, which the streaming engine leaves open
     both = {"1h": hourly.collect(engine="in-memory"), "1d": daily.collect(engine="in-memory")}
     running = pl.concat(
@@ -172,6 +184,13 @@ def sentiment(messages: pl.DataFrame, market: Market, as_of: datetime) -> tuple[
     nearest = running.group_by("symbol").agg(pl.col("starts_at").min(), pl.col("due_at").min())
     ended = {i: f.filter(pl.col("due_at") <= as_of).drop("due_at", "starts_at") for i, f in both.items()}
     return ended, nearest
+
+
+def with_momentum(daily: pl.DataFrame, market: Market) -> pl.DataFrame:
+    """Whole series of daily sentiment, in order, with the `momentum` of each session."""
+    ordered = daily.sort("symbol", "timestamp")
+    against = momentum(pl.col("mean_score"), market.settings.sentiment_baseline)
+    return ordered.with_columns(momentum=against.over("symbol"))
 
 
 def days(bars: pl.DataFrame, market: Market, as_of: datetime) -> pl.DataFrame:

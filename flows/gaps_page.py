@@ -57,7 +57,9 @@ def _sessions(report: GapReport, rows: int) -> Iterable[RenderableType]:
     if table.row_count:
         yield table
     left = len(report.sessions) - len(shown)
-    if left:
+    if left and shown.is_empty():
+        yield Text(f"no session of the {left:,} lacks anything; --json has them all", FAINT)
+    elif left:
         yield Text(f"{count(left, 'more session')}, of {len(report.sessions):,}: --json has them all", FAINT)
 
 

@@ -1,7 +1,7 @@
-"""The pipeline as Prefect flows: ingest, refresh, publish, and run, which is the three in a row.
+"""The pipeline as Prefect flows: ingest, refresh, publish, run, which is the three in a row, and forecast.
 
-A flow decides when and how often, a step (flows/steps.py) decides what. A task is a source or a step, never
-a symbol: Prefect costs a few milliseconds a task, a step commits batch by batch by itself.
+A flow decides when and how often, a step (flows/steps.py, flows/forecast.py) decides what. A task is a source or a
+step, never a symbol: Prefect costs a few milliseconds a task, a step commits batch by batch by itself.
 
 Flows are asynchronous and steps work in a thread. So a run that is cancelled, or waits to retry, ends at once
 or at the next batch, and Prefect's heartbeat costs nothing (a synchronous flow waits a second for it).
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -25,8 +26,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Cancelled, Completed, Failed
 
+from flows import forecast as forecasting
 from flows import steps
 from flows.artifacts import Section, leave, section
+from flows.forecast import Forecasted
 from flows.sources import Source
 from flows.sources_of import configured, sources_of
 from flows.steps import Ingested, Published, Refreshed
@@ -113,6 +116,20 @@ async def publish_pending(deps: Deps, as_of: datetime) -> Published:
     return _sum(published, await _in_thread(steps.sweep, deps))
 
 
+@task(
+    name="forecast",
+    task_run_name="forecast as of {as_of:%Y-%m-%d %H:%M} UTC",
+    tags=["warmbars", "forecast"],
+    retries=len(RETRY_DELAYS),
+    retry_delay_seconds=RETRY_DELAYS,
+    retry_condition_fn=is_transient,
+    cache_policy=NO_CACHE,
+)
+async def forecast_due(deps: Deps, symbols: list[str] | None, as_of: datetime) -> Forecasted:
+    """Forecast the next session of symbols whose daily bars changed."""
+    return await _in_thread(partial(forecasting.forecast, symbols=symbols), deps, as_of)
+
+
 def _run_name() -> str:
     """A run's name until it knows what it did: the deployment's, and the moment it works as of."""
     as_of = runtime.flow_run.parameters.get("as_of") or runtime.flow_run.scheduled_start_time
@@ -165,6 +182,18 @@ async def run(sources: list[str] | None = None, as_of: datetime | None = None) -
         return await _finished(_run(deps, sources, _moment(as_of)))
 
 
+@flow(name="warmbars-forecast", version=VERSION, flow_run_name=_run_name)
+async def forecast(symbols: list[str] | None = None, as_of: datetime | None = None) -> State[Any]:
+    """Forecast return and volatility of the next session where daily bars changed, and publish it with its scores.
+
+    Args:
+        symbols: Symbols to forecast, such as "AAPL". Empty: every one that has daily bars.
+        as_of: The moment to work as of, with its time zone; sessions that close after it are not used. Empty: now.
+    """
+    with _wired() as deps:
+        return await _finished(_forecast(deps, symbols, _moment(as_of)))
+
+
 async def _ingest(deps: Deps, names: Sequence[str] | None, as_of: datetime) -> list[Section]:
     """One source after the other; one that fails is reported, and the others still go."""
     done, failures = Ingested(), []
@@ -183,6 +212,11 @@ async def _run(deps: Deps, names: Sequence[str] | None, as_of: datetime) -> list
     ingested = await _ingest(deps, names, as_of)
     refreshed = section(await refresh_due(deps, as_of))
     return [*ingested, refreshed, section(await publish_pending(deps, as_of))]
+
+
+async def _forecast(deps: Deps, symbols: list[str] | None, as_of: datetime) -> list[Section]:
+    made = section(await forecast_due(deps, symbols or None, as_of))
+    return [made, section(await publish_pending(deps, as_of))]
 
 
 async def _sections(work: Awaitable[object]) -> list[Section]:

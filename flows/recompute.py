@@ -9,8 +9,9 @@ from flows import derive
 from flows.batch import KEY, Batch, Series, outside
 from flows.derive import Market, Prices
 from flows.plan import leftover, plan_windows
-from flows.recompute_sentiment import correlations, sentiment
-from storage.market.derived import Claim, DerivedStore
+from flows.recompute_correlation import correlations
+from flows.recompute_sentiment import sentiment
+from storage.market.derived import Claim, DerivedStore, MarketDataset
 from transforms import catalogue
 from transforms.adjust import split_adjust
 from transforms.equal import Scale
@@ -18,6 +19,14 @@ from transforms.schema import BARS, OHLCV, UTC_US, Interval
 from transforms.sessions import days_of
 
 _EXACT_BARS: Mapping[str, Scale] = dict.fromkeys(("session", *OHLCV))
+_MARKET_WIDE: Mapping[str, MarketDataset] = {
+    "quotes": "quotes",
+    "correlations": "correlations",
+    "bars_1d_rollup": "returns",
+    "bars_1d_fill": "returns",
+    "adjustment_factors": "returns",
+}
+"""Which of the market's windows a change of a table opens; a symbol never published before opens that of quotes."""
 _OPEN = {"symbol": pl.String(), "starts_at": UTC_US, "due_at": UTC_US, "dataset": pl.String()}
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 _QUOTE_COLUMNS = (
@@ -38,7 +47,8 @@ def recompute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime
     """Bring the derived rows of the claimed symbols to what their raw rows say at `as_of`, and consume the claim."""
     sessions = market.sessions.collect()
     adjusted = store.vendor_adjusted(claim.symbols)
-    plan = plan_windows(claim.windows, sessions, adjusted, _restated(store, claim.windows, adjusted))
+    restated = _restated(store, claim.windows, adjusted)
+    plan = plan_windows(claim.windows, sessions, adjusted, restated, market.sentiment_rules)
     batch = Batch(store, claim, plan, market, as_of)
 
     factors, readjusted = _factors(batch)
@@ -51,8 +61,9 @@ def recompute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime
     nearest = pl.concat(batch.open) if batch.open else pl.DataFrame(schema=_OPEN)
     claim.finish(leftover(claim.windows, nearest))
     if batch.changed:
-        claim.publish(sorted(batch.changed), as_of)
-        claim.mark_market(as_of)
+        unknown = claim.publish(sorted(batch.changed), as_of)
+        reached = {_MARKET_WIDE[changes.table] for changes in batch.changes if changes.table in _MARKET_WIDE}
+        claim.mark_market(as_of, reached | ({"quotes"} if unknown else set()))
     return batch
 
 
@@ -64,8 +75,7 @@ def _restated(store: DerivedStore, windows: pl.DataFrame, adjusted: pl.DataFrame
 
 def _factors(batch: Batch) -> tuple[pl.DataFrame, list[str]]:
     """Adjustment factors of the batch's symbols, and the symbols whose factors changed."""
-    columns = ("symbol", "from_date", "to_date", "price", "volume")
-    stored = batch.store.whole("adjustment_factors", batch.plan.symbols, columns)
+    stored = batch.store.factors(batch.plan.symbols)
     if not batch.plan.actions:
         return stored, []
     actions = batch.store.actions(batch.plan.actions)
@@ -89,7 +99,8 @@ def _prices(batch: Batch, adjusted: pl.DataFrame, factors: pl.DataFrame, readjus
     _quotes(batch, bar_set, series, factors, spans)
     if intervals[-1] != "1d":
         return Series(pl.DataFrame(schema=BARS), [])
-    return Series(split_adjust(series.bars.lazy(), derive.as_factors(factors)).collect(), series.changed)
+    since = series.since.filter(~pl.col("symbol").is_in(readjusted))
+    return Series(split_adjust(series.bars.lazy(), derive.as_factors(factors)).collect(), series.changed, since)
 
 
 def _bars(batch: Batch, spans: pl.DataFrame, adjusted: pl.DataFrame) -> derive.BarSet:
@@ -137,7 +148,10 @@ def _store_bars(
 
 
 def _indicators(batch: Batch, interval: Interval, series: Series, factors: pl.DataFrame, readjusted: list[str]) -> None:
-    """Indicators from the first changed bar on: none of them looks ahead, so what lies before stands."""
+    """Indicators from the first changed bar on: none of them looks ahead, so what lies before stands.
+
+    By the kernels, however few the rows: values must not depend on which symbols a batch happens to hold.
+    """
     if not series.changed:
         return
     chosen = batch.market.settings.indicators
@@ -151,7 +165,7 @@ def _indicators(batch: Batch, interval: Interval, series: Series, factors: pl.Da
     )
     adjusted = split_adjust(series.bars.lazy(), derive.as_factors(factors))
     values = (
-        catalogue.compute(adjusted, chosen, keep=("close", "volume"))
+        catalogue.compute(adjusted, chosen, keep=("close", "volume"), engine="compiled")
         .join(since.lazy(), on="symbol")
         .filter(pl.col("timestamp") >= pl.col("lo"))
         .drop("lo")

@@ -127,10 +127,13 @@ def _pooled(lag: int, values: Iterable[tuple[float, int]]) -> Finding | None:
 
 
 def pairs_by_lag(correlations: pl.DataFrame) -> dict[int, tuple[float, int]]:
-    """Lag = r, n of sentiment and return over all sessions."""
+    """Lag = Pearson's r, n of mean sentiment and return over all sessions."""
     if correlations.is_empty():
         return {}
     rows = correlations.filter(
-        (pl.col("x") == "sentiment_mean") & (pl.col("y") == "return_1d") & pl.col("r").is_not_null()
+        (pl.col("x") == "sentiment_mean")
+        & (pl.col("y") == "return_1d")
+        & (pl.col("method") == "pearson")
+        & pl.col("r").is_not_null()
     )
     return {lag: (r, n) for lag, r, n in rows.select("lag", "r", "n").iter_rows()}

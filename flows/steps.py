@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from flows.batch import Batch as Recomputed
 from flows.recompute import recompute
+from flows.recompute_market import MarketWide, recompute_market
 from flows.sources.base import Batch, Failure, Source
-from flows.wiring import Deps
+from flows.wiring import Deps, silent
 from storage.cache.publisher import PartlyPublished
 from storage.cache.sweeper import to_republish
 from storage.market.derived import Due
@@ -98,7 +100,7 @@ def ingest(deps: Deps, sources: Sequence[Source], as_of: datetime, progress: Pro
             for item in source.batches(as_of, deps.settings.ingest_batch_rows, Path(scratch)):
                 report = _stored(deps, run, source.name, item, left)
                 left -= min(left, report.rejected)
-                (progress or _silent)(f"{report.origin}: {report.read:,} {report.dataset} rows")
+                (progress or silent)(f"{report.origin}: {report.read:,} {report.dataset} rows")
                 _gather(reports, report)
         ingested.files = list(reports.values())
         run.summary = {"files": len(ingested.files), "failures": len(ingested.failures)}
@@ -156,7 +158,7 @@ def refresh(deps: Deps, as_of: datetime, progress: Progress | None = None) -> Re
         with deps.runs.run("refresh", as_of) as run:
             while due:
                 for batch in _batches(due, deps.settings.refresh_batch_symbols, deps.settings.refresh_batch_rows):
-                    (progress or _silent)(f"refreshing {_names(batch)}")
+                    (progress or silent)(f"refreshing {_names(batch)}")
                     refresh_batch(deps, batch, as_of, run, done)
                 due = [d for d in deps.derived.due(as_of) if d.symbol not in done.busy]
             run.summary = {"symbols": len(done.symbols), "windows": done.windows, "rows": done.rows}
@@ -173,10 +175,11 @@ def refresh_batch(deps: Deps, batch: Sequence[Due], as_of: datetime, run: Run, d
             return
         done.windows += claim.windows.height
         if symbols == [MARKET_SYMBOL]:
-            claim.finish_market(as_of)
-            done.symbols.add(MARKET_SYMBOL)
-            return
-        result = recompute(deps.derived, claim, deps.market(batch[0].market, as_of), as_of)
+            result: MarketWide | Recomputed = recompute_market(
+                deps.derived, claim, deps.market(deps.settings.market, as_of), as_of
+            )
+        else:
+            result = recompute(deps.derived, claim, deps.market(batch[0].market, as_of), as_of)
     done.symbols |= result.changed
     for changes in result.changes:
         done.rows[changes.table] = done.rows.get(changes.table, 0) + len(changes)
@@ -228,7 +231,7 @@ def send(deps: Deps, symbols: Sequence[str], done: Published, progress: Progress
     wrong: list[PartlyPublished] = []
     for start in range(0, len(symbols), size):
         batch = symbols[start : start + size]
-        (progress or _silent)(f"publishing {batch[0]} to {batch[-1]} ({start + len(batch)}/{len(symbols)})")
+        (progress or silent)(f"publishing {batch[0]} to {batch[-1]} ({start + len(batch)}/{len(symbols)})")
         loaded = deps.loader.load_many(batch)
         newest = deps.outbox.newest(batch)
         current = [p for p in loaded if newest.get(p.symbol) == (p.epoch, p.version)]
@@ -267,7 +270,3 @@ def run(deps: Deps, sources: Sequence[Source], as_of: datetime, progress: Progre
     published = publish(deps, as_of, progress)
     sweep(deps, progress)
     return RunReport(ingested, refreshed, published)
-
-
-def _silent(_: str) -> None:
-    """Nobody wants to know."""

@@ -27,8 +27,10 @@ from storage.market.raw import RawStore
 from storage.market.runs import RunStore
 from storage.settings import Settings
 from transforms import catalogue
+from transforms.calendars import calendar_sessions, market_timezone
 from transforms.errors import ConfigurationError
-from transforms.sessions import BucketRules, calendar_sessions, market_timezone
+from transforms.schema import BARS
+from transforms.sessions import BucketRules
 
 Report = Callable[[str], None]
 
@@ -105,14 +107,14 @@ def _of(servers: Servers | None) -> Servers:
 @contextmanager
 def wire(settings: Settings, report: Report | None = None) -> Iterator[Deps]:
     """Everything connected. The embedded database is set up when need be; your own wants `warmbars init` first."""
+    columns = _indicator_columns(settings)
     with addresses(settings, report) as where, Database(where.database_url, settings) as database:
-        columns = [column.name for column in catalogue.columns_of(settings.indicators)]
         if not schema.is_current(database):
             if settings.database_url is not None:
                 raise ConfigurationError(
                     "the database of WARMBARS_DATABASE_URL is not set up for this version; run: warmbars init"
                 )
-            (report or _silent)("setting up the database")
+            (report or silent)("setting up the database")
             initialise(settings, where)
         elif settings.database_url is None:
             with Database(where.owner_url, settings) as owner:
@@ -125,11 +127,24 @@ def initialise(settings: Settings, where: Addresses, revision: str = "head") -> 
     """Migrate the schema and make room for the configured indicators; the revisions before and after."""
     from storage.market.migrate import migrate
 
+    columns = _indicator_columns(settings)
     moved = migrate(where.owner_url, revision)
     if revision == "head":
         with Database(where.owner_url, settings) as owner:
-            schema.add_indicator_columns(owner, [column.name for column in catalogue.columns_of(settings.indicators)])
+            schema.add_indicator_columns(owner, columns)
     return moved
+
+
+def _indicator_columns(settings: Settings) -> list[str]:
+    """Columns of the configured indicators, state included."""
+    for name in settings.indicators:
+        lacking = sorted({*catalogue.resolve(name).inputs} - {*BARS})
+        if lacking:
+            raise ConfigurationError(
+                f"the setting indicators has {name}, which reads {', '.join(lacking)}: stored bars have no such"
+                " column, so leave it out; over bars that you joined one to, transforms.catalogue.compute gives it"
+            )
+    return [column.name for column in catalogue.columns_of(settings.indicators)]
 
 
 def _deps(settings: Settings, database: Database, client: redis.Redis) -> Deps:
@@ -161,5 +176,5 @@ def _calendar(settings: Settings, market: str) -> tuple[str, pl.DataFrame]:
     return market_timezone(market), calendar_sessions(market, settings.calendar_start)
 
 
-def _silent(_: str) -> None:
+def silent(_: str) -> None:
     """Nobody wants to know."""

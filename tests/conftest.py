@@ -1,5 +1,6 @@
 """Real servers for the tests: one embedded pair a session, emptied before each test that uses it."""
 
+import hashlib
 import itertools
 import os
 from collections.abc import Iterator
@@ -14,6 +15,13 @@ from storage.market.tables import metadata
 from storage.settings import Settings
 
 _numbers = itertools.count()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled kernels apart by their sources: numba looks for changes only in a kernel's own file."""
+    kernels = sorted(Path(__file__).parents[1].glob("transforms/kernels/*.py"))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in kernels)).hexdigest()[:16]
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(config.rootpath / ".pytest_cache" / f"kernels-{digest}"))
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,28 @@
 """The command line. `main` is the program."""
 
-from flows.cli import pipeline, run, show, status, settings, flow, servers  # isort: skip  (the order in the help)
+# The order in the help.
+# isort: off
+from flows.cli import pipeline, run, forecast
+from flows.cli import show, status, gaps, quality, indicators, settings, flow, servers
+
+# isort: on
 from flows.cli.app import app
 
-__all__ = ["app", "flow", "main", "pipeline", "run", "servers", "settings", "show", "status"]
+__all__ = [
+    "app",
+    "flow",
+    "forecast",
+    "gaps",
+    "indicators",
+    "main",
+    "pipeline",
+    "quality",
+    "run",
+    "servers",
+    "settings",
+    "show",
+    "status",
+]
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from flows.cli.console import Say, working
-from transforms.errors import ConfigurationError, UnknownMarket, UnknownSymbol
+from transforms.errors import ConfigurationError, PermanentError, UnknownSymbol
 
 if TYPE_CHECKING:
     from flows.wiring import Deps
@@ -69,14 +69,14 @@ class _Hours:
         self._default = default
 
     def traded(self, symbol: str, start: datetime, end: datetime) -> bool:
-        from transforms.sessions import calendar_sessions
+        from transforms.calendars import calendar_sessions
 
         market = self._markets().get(symbol, self._default)
         day = timedelta(days=1)
         first, last = start.astimezone(UTC).date() - day, end.astimezone(UTC).date() + day
         try:
             sessions = calendar_sessions(market, first, last)
-        except UnknownMarket:
+        except PermanentError:  # no such calendar, or it does not reach so far
             return True
         hours = sessions.select("open", "close").iter_rows()
         return any(opens < end and closes > start for opens, closes in hours)

@@ -70,7 +70,7 @@ def _print(done: "Forecasted", published: "Published", shown: "dict[str, pl.Data
         warn(f"{len(done.missing) - _LISTED} more have none: the table forecast_inputs says why")
     for symbol, why in done.left.items():
         warn(f"{symbol} was left as it is: {why}")
-    did = f"{count(done.due, 'symbol')} forecast, {len(done.symbols):,} changed"
+    did = f"{count(done.due, 'symbol')} due, {len(done.symbols):,} changed"
     sent = f"{count(published.written, 'key')} published"
     out().print(f"Done in {seconds(done.seconds)}: {did}, {sent}.", style="dim")
 

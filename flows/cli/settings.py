@@ -1,8 +1,5 @@
 """`settings`: every setting, its value and where that came from; and the page docs/settings.md."""
 
-import os
-import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +22,7 @@ def settings(
 ) -> None:
     """Show the settings in force and where each came from: environment, warmbars.toml or default."""
     from flows.cli.settings_page import settings_markdown
-    from storage.settings import load_settings
+    from storage.settings import load_settings, origin
 
     if markdown:
         typer.echo(settings_markdown(), nl=False)
@@ -42,18 +39,6 @@ def settings(
         default = line["from"] == "default"
         table.add_row(name, Text(_short(line["value"])), line["from"], style="dim" if default else "bold")
     out().print(table)
-
-
-def origin(name: str) -> str:
-    """`environment`, the file's name, or `default`."""
-    from storage.settings import CONFIG_FILE
-
-    variable = f"WARMBARS_{name.upper()}"
-    if any(key.upper() == variable or key.upper().startswith(f"{variable}__") for key in os.environ):
-        return "environment"
-    file = Path(CONFIG_FILE)
-    in_file = file.is_file() and name in tomllib.loads(file.read_text(encoding="utf-8"))
-    return CONFIG_FILE if in_file else "default"
 
 
 def shown(in_force: "Settings", name: str) -> Any:

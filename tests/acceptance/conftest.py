@@ -14,7 +14,8 @@ from tests.acceptance.market import RANK, build
 
 @pytest.fixture(scope="session")
 def real_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(home=tmp_path_factory.mktemp("real") / "home", source_rank=RANK)
+    """As many rolling rows as other rows: messages end more than 250 sessions before the bars."""
+    return Settings(home=tmp_path_factory.mktemp("real") / "home", source_rank=RANK, published_rolling=500)
 
 
 @pytest.fixture(scope="session")

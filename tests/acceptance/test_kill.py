@@ -22,7 +22,6 @@ from tests.acceptance.projection import projection
 from tests.conftest import truncate
 
 pytestmark = [pytest.mark.data, pytest.mark.postgres, pytest.mark.redis]
-KILLS = 10
 ROOT = Path(__file__).parents[2]
 RUN = """
 import sys
@@ -44,7 +43,7 @@ def settings_for(home: Path, namespace: str) -> Settings:
 
 
 def sources(deps: Deps, data: Path) -> list[Source]:
-    """Parts of the real data, small enough to be ingested ten times."""
+    """Parts of the real data, small enough to be ingested many times."""
     files = {
         "ticks": SourceSettings(path=str(data / "ticks.parquet"), dataset="ticks"),
         "daily": SourceSettings(
@@ -68,8 +67,9 @@ def data(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(900)
-def test_killed_at_ten_moments_the_content_is_that_of_an_undisturbed_run(
-    empty: Servers, settings: Settings, data: Path
+@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.soak)])
+def test_killed_at_any_moment_the_content_is_that_of_an_undisturbed_run(
+    empty: Servers, settings: Settings, data: Path, kills: int
 ) -> None:
     """Each kill strikes an empty store at a random moment; the run after it must make up for it."""
     _finished(settings, data)  # the first of a process is slower
@@ -79,7 +79,7 @@ def test_killed_at_ten_moments_the_content_is_that_of_an_undisturbed_run(
     seed = random.SystemRandom().randrange(10**6)
     draw = random.Random(seed)
     interrupted = 0
-    for number in range(KILLS):
+    for number in range(kills):
         truncate(empty)
         strike = settings.model_copy(update={"namespace": f"{settings.namespace}-{number}"})
         after = draw.uniform(0, seconds)
@@ -88,7 +88,7 @@ def test_killed_at_ten_moments_the_content_is_that_of_an_undisturbed_run(
         content, _ = _finished(strike, data)
         differing = sorted(name for name in {*content, *expected} if content.get(name) != expected.get(name))
         assert differing == [], f"killed {after:.3f} s after its start (seed {seed})"
-    assert interrupted >= KILLS // 2
+    assert interrupted >= kills // 2
 
 
 def _finished(settings: Settings, data: Path) -> tuple[dict[str, object], float]:

@@ -31,6 +31,7 @@ NEWEST = " WHERE b.symbol = %s ORDER BY b.timestamp DESC LIMIT 500"
 def statements() -> dict[str, str]:
     """Key -> the query for what it should hold, newest first."""
     found = {"quote": "SELECT * FROM quotes b" + NEWEST, "correlation": _CORRELATION}
+    found |= {"correlation:rolling": _ROLLING, "correlations": _FINDINGS, "matrix": _MATRIX}
     for interval in ("1m", "5m", "15m", "1h", "1d"):
         dated = "b.session, " if interval == "1d" else ""
         volume = "b.volume * coalesce(f.volume, 1) AS volume"
@@ -41,16 +42,27 @@ def statements() -> dict[str, str]:
             found[f"indicators:{interval}"] = f"SELECT b.timestamp, {dated}{SHOWN} FROM indicators_{interval} b{NEWEST}"
     for interval in ("1h", "1d"):
         found[f"sentiment:{interval}"] = (
-            "SELECT timestamp, session, count, mean_score, mean_confidence, std_score"
+            "SELECT timestamp, session, count, mean_score, weighted_score, mean_confidence, std_score,"
+            f" positive_share, negative_share{', momentum' if interval == '1d' else ''}"
             f" FROM sentiment_{interval} b{NEWEST}"
         )
     return found
 
 
 _CORRELATION = (
-    "SELECT x, y, session, window_sessions, lag, method, r, n FROM correlations WHERE symbol = %s"
-    " ORDER BY x DESC, y DESC, window_sessions DESC, lag DESC, method DESC"
+    "SELECT x, y, session, window_sessions, lag, method, r, n, n_effective, p, ci_low, ci_high FROM correlations"
+    " WHERE symbol = %s ORDER BY x DESC, y DESC, window_sessions DESC, lag DESC, method DESC"
 )
+_ROLLING = (
+    "SELECT session, window_sessions, lag, n, pearson, spearman FROM rolling_correlations c WHERE symbol = %s AND"
+    " session >= (SELECT min(session) FROM (SELECT session FROM bars_1d b WHERE b.symbol = c.symbol"
+    " ORDER BY session DESC LIMIT 500) AS newest) ORDER BY window_sessions DESC, lag DESC, session DESC"
+)
+_FINDINGS = (
+    "SELECT symbol, x, y, lag, method, r, n, p, p_adjusted, family_size, ci_low, ci_high FROM correlation_findings"
+    " WHERE '@market' = %s ORDER BY p_adjusted DESC, p DESC, symbol DESC, x DESC, y DESC, lag DESC, method DESC"
+)
+_MATRIX = "SELECT symbol, n, r FROM return_matrix WHERE '@market' = %s ORDER BY position DESC"
 
 
 def as_json(value: object) -> object:

@@ -152,7 +152,7 @@ _DAY_BARS = "SELECT session, timestamp, open, high, low, close, volume FROM bars
 
 def test_sentiment_and_return_of_apple_correlate_as_scipy_says(real: Deps, shared: Path) -> None:
     """Joined by hand: closes of the daily file, sentiment by the session whose close it came before."""
-    stored = query(real, "SELECT lag, r, n FROM correlations WHERE symbol = 'AAPL' ORDER BY lag")
+    stored = query(real, _APPLES)
     assert [row[0] for row in stored] == list(range(-5, 6))
     sessions, returns = _returns(real)
     means = _means(shared, sessions)
@@ -164,6 +164,12 @@ def test_sentiment_and_return_of_apple_correlate_as_scipy_says(real: Deps, share
         ]
         assert n == len(pairs)
         assert r == pytest.approx(float(pearsonr(*zip(*pairs, strict=True)).statistic), abs=1e-12)
+
+
+_APPLES = (
+    "SELECT lag, r, n FROM correlations WHERE symbol = 'AAPL' AND x = 'sentiment_mean' AND method = 'pearson'"
+    " ORDER BY lag"
+)
 
 
 def _returns(deps: Deps) -> tuple[list[date], list[float | None]]:

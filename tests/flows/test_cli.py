@@ -5,19 +5,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import polars as pl
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from benchmarks.publish import NAMES
 from flows import steps
 from flows.cli import app, choices
 from flows.cli.settings_page import settings_markdown
 from flows.sources.base import Mode
 from flows.wiring import Deps
+from storage.cache.keys import HEAD, parse_key
 from storage.embedded import Servers
 from storage.market.database import statement
 from storage.settings import Settings, SourceSettings
@@ -25,7 +28,18 @@ from transforms import schema
 from transforms.errors import StoreUnavailable
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("ingest", "refresh", "publish", "run", "show", "status", "settings", "up", "down", "init", "flow serve")
+
+
+def commands(group: Any, *before: str) -> Iterator[str]:
+    """`run`, `flow serve`: every command there is."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *before, name)
+        else:
+            yield " ".join((*before, name))
+
+
+COMMANDS = tuple(commands(get_command(app)))
 HEAVY = ("polars", "sqlalchemy", "psycopg", "redis", "exchange_calendars", "alembic", "pandas", "pydantic", "prefect")
 MARKET = {"sim": {"kind": "simulated", "symbols": 2, "sessions": 60}}
 SYMBOL = "EMBR"
@@ -135,6 +149,31 @@ def test_a_wrong_setting_is_a_message_and_no_traceback(place: Path, monkeypatch:
     assert "Traceback" not in result.stderr
 
 
+def test_a_lone_number_of_pairs_brings_windows_that_hold_them(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def windows() -> tuple[Any, Any]:
+        told = answer(warmbars("settings", "--json"))
+        return told["correlation_windows"], told["matrix_window"]
+
+    usual = {"value": 252, "from": "default"}
+    assert windows() == ({"value": [20, 60, 120], "from": "default"}, usual)
+    monkeypatch.setenv("WARMBARS_CORRELATION_MIN_N", "30")
+    assert windows() == ({"value": [60, 120], "from": "default"}, usual)
+    monkeypatch.setenv("WARMBARS_CORRELATION_MIN_N", "300")
+    assert windows() == ({"value": [], "from": "default"}, {"value": 300, "from": "default"})
+
+
+@pytest.mark.parametrize(("name", "value"), [("correlation_windows", "[20, 60]"), ("matrix_window", "20")])
+def test_a_window_too_short_for_its_pairs_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv("WARMBARS_CORRELATION_MIN_N", "30")
+    (place / "warmbars.toml").write_text(f"{name} = {value}\n")
+    result = warmbars("settings")
+    assert result.exit_code == 1
+    words = f"{name} (warmbars.toml): value error, a window of 20 sessions never holds correlation_min_n = 30 pairs"
+    assert words in result.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--debug", "settings"], ["settings", "--debug"]])
 def test_debug_shows_where_an_error_comes_from(
     place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
@@ -145,7 +184,7 @@ def test_debug_shows_where_an_error_comes_from(
     assert type(result.exception).__name__ == "ConfigurationError"
 
 
-@pytest.mark.parametrize("command", [["show", "AAPL"], ["status"]])
+@pytest.mark.parametrize("command", [["show", "AAPL"], ["status"], ["quality"]])
 def test_looking_makes_no_data_directory(place: Path, command: list[str]) -> None:
     result = warmbars(*command)
     assert result.exit_code == 1
@@ -371,6 +410,15 @@ def test_a_loop_outlives_what_passes(cli: Cli, monkeypatch: pytest.MonkeyPatch) 
     assert len(tried) == 2
 
 
+@pytest.mark.postgres
+@pytest.mark.redis
+def test_a_run_publishes_what_the_benchmark_of_publishing_sends(cli: Cli, deps: Deps) -> None:
+    cli("run")
+    keys = deps.client.scan_iter(f"{deps.keys.of_symbol(SYMBOL)}*")
+    names = {parse_key(key).name for key in keys}
+    assert names - {HEAD} == set(NAMES)
+
+
 # --- the servers
 
 
@@ -399,6 +447,8 @@ def test_a_pair_of_ones_own_up_forth_back_and_down(place: Path) -> None:
         assert "already" in warmbars("init").stdout
         unknown = warmbars("init", "--revision", "1789")
         assert (unknown.exit_code, "head, base and" in unknown.stderr) == (1, True)
+        older = warmbars("init", "--revision", "0001")
+        assert (older.exit_code, "does not go back to 0001" in older.stderr) == (1, True)
         assert answer(warmbars("init", "--revision", "base", "--json"))["after"] is None
     finally:
         assert answer(warmbars("down", "--json"))["stopped"] is True

@@ -13,9 +13,9 @@ from storage.market.database import statement
 from storage.market.raw import Rows, Written
 from storage.settings import Settings
 from tests.storage.market.rows import NOON, bar_rows, minutes, tick_rows, ticks
+from transforms.calendars import calendar_sessions, market_timezone
 from transforms.errors import PermanentError
 from transforms.schema import ACTIONS
-from transforms.sessions import calendar_sessions, market_timezone
 
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 ZONE = "America/New_York"

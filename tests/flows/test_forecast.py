@@ -342,7 +342,7 @@ def test_the_command_forecasts_and_publishes(stored: Deps, monkeypatch: pytest.M
     assert answer["published"]["written"] > 0
     again = CliRunner().invoke(app, ["forecast", "AAA"])
     assert again.exit_code == 0, again.stderr
-    assert "0 symbols forecast, 0 changed, 0 keys published" in again.stdout
+    assert "0 symbols due, 0 changed, 0 keys published" in again.stdout
     assert "log_return by ses" in again.stdout
     assert "its baseline zero" in again.stdout
     unknown = CliRunner().invoke(app, ["forecast", "NOPE"])
@@ -358,7 +358,7 @@ def test_its_summary_names_what_was_left_and_why() -> None:
     standing = [Standing("log_return", "ses", 2, 1)]
     report = Forecasted(due=3, symbols={"AAA"}, missing={"FEW": "too few"}, left={"BBB": "busy"}, standing=standing)
     part = artifacts.section(report)
-    assert part.words == "3 symbols forecast, 1 changed"
+    assert part.words == "3 symbols due, 1 changed"
     for line in ("| log_return by ses | 2 | beats its baseline for 1 |", "| BBB was left as it is |  | busy |"):
         assert line in part.table
     assert "| FEW has no forecast |  | too few |" in part.table

@@ -31,8 +31,8 @@ SEEDS = range(int(os.environ.get("WARMBARS_TEST_SEEDS", "1")))
 KINDS = ("ticks", "minutes", "days", "mixed", "mentions")
 INDICATORS = ("sma_3", "ema_3", "rsi_3", "macd_2_4_2", "bollinger_3_2", "atr_3", "vwap", "obv")
 EXACT = ("bars_1m", *(t.name for t in (*rollups.values(), *fills.values())))
-CLOSE = ("quotes", "adjustment_factors", "correlations", "sentiment_1h", "sentiment_1d")
-KEYS = ("timestamp", "from_date", "lag", "session")
+CLOSE = ("quotes", "adjustment_factors", "correlations", "rolling_correlations", "sentiment_1h", "sentiment_1d")
+KEYS = ("timestamp", "from_date", "x", "method", "window_sessions", "lag", "session")
 STEPS = 20
 
 
@@ -51,11 +51,15 @@ def _week(first: date, count: int) -> tuple[date, ...]:
 
 
 THANKSGIVING = _week(date(2024, 11, 26), 8)  # a holiday, a half day and a weekend
+EARLY = {"sentiment_cutoff_offset": timedelta(minutes=-15), "sentiment_retweets": "drop"}
+MIDNIGHT = {"sentiment_cutoff": "midnight", "sentiment_duplicates": "drop"}
 CASES = {
     "regular": Case("XNYS", "America/New_York", THANKSGIVING),
-    "all hours": Case("XNYS", "America/New_York", THANKSGIVING, {"trading_hours": "all", "refresh_batch_rows": 4}),
+    "all hours": Case(
+        "XNYS", "America/New_York", THANKSGIVING, {"trading_hours": "all", "refresh_batch_rows": 4, **EARLY}
+    ),
     "few intervals": Case("XNYS", "America/New_York", THANKSGIVING, {"intervals": ("1m", "1h")}),
-    "Sydney": Case("XASX", "Australia/Sydney", _week(date(2024, 11, 26), 7), {"refresh_batch_symbols": 1}),
+    "Sydney": Case("XASX", "Australia/Sydney", _week(date(2024, 11, 26), 7), {"refresh_batch_symbols": 1, **MIDNIGHT}),
     "always": Case("24/7", "UTC", _week(date(2024, 11, 29), 5), {"align": "clock", "intervals": ("1m", "15m", "1d")}),
 }
 
@@ -170,7 +174,8 @@ class World:
     def message(self, symbol: str, at: datetime, number: int) -> Row:
         score, confidence = self.draw.randrange(-10, 11) / 10, self.draw.randrange(11) / 10
         key = {"symbol": symbol, "timestamp": at, "source": "words", "external_id": "", "ordinal": number}
-        return {**key, "sentiment_score": score, "confidence": confidence}
+        flags = {flag: self.draw.choice([None, False, True]) for flag in ("is_retweet", "is_duplicate")}
+        return {**key, "sentiment_score": score, "confidence": confidence, **flags}
 
     def split(self, symbol: str) -> None:
         """Announced for one of the days, past or to come."""
@@ -241,7 +246,8 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def fed(settings: Settings, case: Case) -> Iterator[Deps]:
-    update = {"indicators": INDICATORS, "correlation_min_n": 3, "correlation_lags": (-1, 0, 1), **case.update}
+    update = {"indicators": INDICATORS, "correlation_min_n": 3, "correlation_lags": (-1, 0, 1), "sentiment_baseline": 2}
+    update |= {"correlation_windows": (3, 4), "rolling_lags": (-1, 0, 1)} | case.update
     with wire(settings.model_copy(update=update)) as deps:
         yield deps
 

@@ -106,6 +106,14 @@ def test_each_step_is_a_flow_of_its_own(wired: Deps) -> None:
     assert state.message == "0 rows stored; 0 rows of 0 symbols refreshed; 0 keys of 0 symbols published"
 
 
+def test_a_forecast_without_enough_history_says_so(wired: Deps) -> None:
+    ended(pipeline.run(as_of=AS_OF, return_state=True))
+    state, run = ended(pipeline.forecast(as_of=AS_OF, return_state=True))
+    assert state.is_completed(), state
+    assert run.name == "forecast: 1 symbols due, 0 changed; 0 keys of 0 symbols published"
+    assert "| AAA has no forecast |  | log_return: 0 sessions have one, 250 are needed;" in shown(run)
+
+
 def test_a_publish_repairs_what_the_cache_lost(wired: Deps) -> None:
     ended(pipeline.run(as_of=AS_OF, return_state=True))
     for key in wired.client.scan_iter(match=f"wb:1:{wired.settings.namespace}:*"):
@@ -156,7 +164,7 @@ def test_only_what_may_pass_by_itself_is_retried(
 
 
 def test_retries_wait_longer_each_time() -> None:
-    for task in (pipeline.ingest_source, pipeline.refresh_due, pipeline.publish_pending):
+    for task in (pipeline.ingest_source, pipeline.refresh_due, pipeline.publish_pending, pipeline.forecast_due):
         assert (task.retries, task.retry_delay_seconds) == (3, [2.0, 10.0, 60.0])
 
 
@@ -188,7 +196,7 @@ def test_a_stopped_run_ends_at_its_next_batch_as_cancelled(wired: Deps, monkeypa
     assert len(batches) == done
 
 
-@pytest.mark.parametrize("flow", [pipeline.ingest, pipeline.refresh, pipeline.publish, pipeline.run])
+@pytest.mark.parametrize("flow", [pipeline.ingest, pipeline.refresh, pipeline.publish, pipeline.run, pipeline.forecast])
 def test_an_analyst_can_fill_in_every_parameter(flow: Any) -> None:
     assert flow.description
     for name, parameter in parameter_schema(flow).properties.items():

@@ -99,7 +99,7 @@ class TestFile:
     """prefect.yaml."""
 
     def test_it_has_a_deployment_for_each_step_and_one_for_all(self) -> None:
-        assert list(DEPLOYMENTS) == ["run", "ingest", "refresh", "publish"]
+        assert list(DEPLOYMENTS) == ["run", "ingest", "refresh", "publish", "forecast"]
         for deployment in DEPLOYMENTS.values():
             assert deployment.flow().name == f"warmbars-{deployment.name}"
             assert deployment.description
@@ -122,6 +122,10 @@ class TestFile:
         assert [len(found) for found in hourly] == [16, 16, 16]
         assert all(a < b < c for a, b, c in zip(*hourly, strict=True))
         assert not {at for found in hourly for at in found} & set(times)
+
+    def test_forecasts_are_made_once_after_the_last_run_of_a_session(self) -> None:
+        assert fires("forecast", "2026-03-09") == ["2026-03-09 20:20"]
+        assert fires("forecast", "2026-03-07") == []
 
     def test_weekends_have_no_session(self) -> None:
         assert fires("run", "2026-03-07") == []
