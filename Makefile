@@ -15,7 +15,7 @@ help:            ## this list
 	@$(PYTHON) -c 'import sys; sys.exit("warmbars needs Python 3.11 or newer; name one with: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv==$(UV)
-	@echo "installing the locked dependencies (about 1 GB) ..."
+	@echo "installing the locked dependencies (about 1.2 GB) ..."
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

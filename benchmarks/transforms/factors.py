@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
 from transforms.catalogue import compute
+from transforms.runs import bounds
 
 _CLOSE, _HIGH, _LOW, _VOLUME = (pl.col(name) for name in ("close", "high", "low", "volume"))
 _SAMPLE_DEVIATION: Final = (20 / 19) ** 0.5
@@ -45,7 +47,7 @@ def _average(rows: int) -> Factor:
     return Factor(f"Mean($close,{rows})/$close", pl.col(f"sma_{rows}") / _CLOSE)
 
 
-INDICATORS: Final = ("sma_5", "sma_20", "sma_60", "ema_12", "ema_26", "bollinger_20_2", "stochastic_14_1_3")
+INDICATORS: Final = ("sma_5", "sma_20", "sma_60", "ema_12", "ema_26", "bollinger_20_2", "williams_r_14")
 _DEVIATION = (pl.col("bollinger_20_2_upper") - pl.col("bollinger_20_2_middle")) / 2 * _SAMPLE_DEVIATION
 
 FACTORS: Final[Mapping[str, Factor]] = {
@@ -56,12 +58,12 @@ FACTORS: Final[Mapping[str, Factor]] = {
     "average_20": _average(20),
     "average_60": _average(60),
     "deviation_20": Factor("Std($close,20)/$close", _DEVIATION / _CLOSE),
-    "stochastic_14": Factor("($close-Min($low,14))/(Max($high,14)-Min($low,14))", pl.col("stochastic_14_1_3_k") / 100),
+    "stochastic_14": Factor("($close-Min($low,14))/(Max($high,14)-Min($low,14))", 1 + pl.col("williams_r_14") / 100),
     "ema_ratio_12_26": Factor("EMA($close,12)/EMA($close,26)-1", pl.col("ema_12") / pl.col("ema_26") - 1, settled=350),
     "highest_20": Factor("Max($high,20)/$close", _HIGH.rolling_max(20) / _CLOSE, 19),
     "lowest_60": Factor("Min($low,60)/$close", _LOW.rolling_min(60) / _CLOSE, 59),
     "close_volume_20": Factor("Corr($close,$volume,20)", pl.rolling_corr(_CLOSE, _VOLUME, window_size=20), 19),
-    "volume_20": Factor("$volume/Mean($volume,20)", _VOLUME / pl.col("_volume")),
+    "volume_20": Factor("$volume/Mean($volume,20)", _VOLUME / _VOLUME.rolling_mean(20), 19),
     "momentum_10": Factor("($close-Ref($close,10))/$close", (_CLOSE - _CLOSE.shift(10)) / _CLOSE, 10),
 }
 
@@ -73,7 +75,7 @@ def published() -> str:
 
 def write(bars: pl.DataFrame, rows_a_symbol: int, file: Path) -> None:
     """BARS as a Parquet file whose row groups are whole symbols, so that a block is read alone."""
-    bars.write_parquet(file, row_group_size=SYMBOLS_A_BLOCK * rows_a_symbol)
+    bars.write_parquet(file, row_group_size=SYMBOLS_A_BLOCK * rows_a_symbol, compression="lz4")
 
 
 def from_disk(file: Path) -> pl.DataFrame:
@@ -90,12 +92,10 @@ def read_group(file: Path, group: int) -> pl.DataFrame:
 
 def of_block(bars: pl.DataFrame) -> pl.DataFrame:
     """Symbol, timestamp and FACTORS of BARS sorted by (symbol, timestamp)."""
-    volumes = bars.select("symbol", "timestamp", "session", close="volume")
     made = compute(bars, INDICATORS, keep=("high", "low", "close", "volume"))
-    rows = made.with_columns(
-        compute(volumes, ("sma_20",))["sma_20"].alias("_volume"),
-        pl.int_range(pl.len()).over("symbol", mapping_strategy="explode").alias("_row"),
-    )
+    starts = bounds(bars)
+    row = np.arange(bars.height) - np.repeat(starts[:-1], np.diff(starts))
+    rows = made.with_columns(pl.Series("_row", row))
     known = {
         name: pl.when(pl.col("_row") >= factor.back).then(factor.ours) if factor.back else factor.ours
         for name, factor in FACTORS.items()

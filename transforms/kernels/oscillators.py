@@ -4,7 +4,7 @@ import numpy as np
 
 from transforms.kernels.jit import Floats, Ints, compiled
 from transforms.kernels.momentum import rsi
-from transforms.kernels.rolling import rolling_mean
+from transforms.kernels.rolling import rolling_max, rolling_mean
 
 
 @compiled
@@ -28,13 +28,12 @@ def rolling_argmax(x: Floats, window: int, sign: float, out: Ints) -> None:
 @compiled
 def place(high: Floats, low: Floats, x: Floats, window: int, least: float, out: Floats) -> None:
     """100 * (x - lowest) / (highest - lowest), 50 where that is at most `least`; NaN in `window - 1` rows."""
-    top, bottom = np.empty(x.size, np.int64), np.empty(x.size, np.int64)
-    rolling_argmax(high, window, 1.0, top)
-    rolling_argmax(low, window, -1.0, bottom)
+    highest, lowest = np.empty(x.size), np.empty(x.size)
+    rolling_max(high, window, 1.0, highest)
+    rolling_max(low, window, -1.0, lowest)
     for t in range(x.size):
-        lowest = low[bottom[t]]
-        spread = high[top[t]] - lowest
-        out[t] = np.nan if t < window - 1 else 50.0 if spread <= least else 100 * (x[t] - lowest) / spread
+        spread = highest[t] - lowest[t]
+        out[t] = 50.0 if spread <= least else 100 * (x[t] - lowest[t]) / spread
 
 
 @compiled

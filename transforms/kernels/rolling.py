@@ -76,3 +76,19 @@ def seeded_average(x: Floats, window: int, alpha: float, out: Floats) -> None:
     for t in range(first + 1, x.size):
         y = keep * y + alpha * x[t]
         out[t] = y
+
+
+@compiled
+def rolling_max(x: Floats, window: int, sign: float, out: Floats) -> None:
+    """Largest of the last `window` values, with `sign` -1 the smallest; NaN in the first `window - 1` rows."""
+    out[: window - 1] = np.nan
+    tail = np.full(window + 1, -np.inf)
+    for boundary in range(0, x.size, window):
+        if boundary:
+            for j in range(window - 1, 0, -1):
+                tail[j] = max(tail[j + 1], sign * x[boundary - window + j])
+        head = -np.inf
+        for i in range(min(window, x.size - boundary)):
+            head = max(head, sign * x[boundary + i])
+            if boundary or i == window - 1:
+                out[boundary + i] = sign * max(tail[i + 1], head)
