@@ -1,6 +1,6 @@
 """Indicators of many symbols at once: by their expressions, or by compiled kernels where the rows are many."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Final, Literal
@@ -73,7 +73,6 @@ def _numbers(bars: pl.DataFrame, indicators: Sequence[Indicator]) -> pl.DataFram
 
 def _values(frame: pl.DataFrame, indicators: Sequence[Indicator], engine: Engine) -> pl.DataFrame:
     """The indicators' columns, one row for each of the frame's."""
-    runs.bounds(frame)  # raises where the rows of a symbol stand apart
     with_nulls = {name for name, count in frame.null_count().row(0, named=True).items() if count}
     if not with_nulls & {name for indicator in indicators for name in indicator.inputs}:
         return _of_complete(frame, indicators, engine)
@@ -108,9 +107,14 @@ def _of_complete(frame: pl.DataFrame, indicators: Sequence[Indicator], engine: E
         if indicator not in compiled
         for column in indicator.columns
     }
-    found = frame.lazy().select(**exprs).collect(engine="in-memory").get_columns() if exprs else []
+    found = _by_expressions(frame, exprs) if exprs else []
     every = {column.name: column for column in (*found, *_compiled(frame, compiled))}
     return pl.DataFrame([every[name] for name in dict.fromkeys(_columns(indicators))])
+
+
+def _by_expressions(frame: pl.DataFrame, exprs: Mapping[str, pl.Expr]) -> list[pl.Series]:
+    runs.bounds(frame)  # raises where the rows of a symbol stand apart, as the kernels' path does
+    return frame.lazy().select(**exprs).collect(engine="in-memory").get_columns()
 
 
 def _takes_kernel(indicator: Indicator, rows: int, engine: Engine) -> bool:
