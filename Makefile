@@ -27,7 +27,7 @@ test: .venv lint ## everything CI checks, under ten minutes
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
 
 soak: .venv      ## the long suites; their dated result belongs in benchmarks/RESULTS.md
-	$(BIN)/python -m pytest -m soak --timeout=3600
+	WARMBARS_TEST_EXAMPLES=random $(BIN)/python -m pytest -m soak --timeout=3600
 
 lint: .venv      ## ruff, mypy --strict, the import rules
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -15,6 +16,12 @@ from storage.market.tables import metadata
 from storage.settings import Settings
 
 _numbers = itertools.count()
+
+
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("WARMBARS_TEST_EXAMPLES", "steady"))
+"""`make test` draws the same examples every time, so that it fails for a change and not by luck; `make soak` does not."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
