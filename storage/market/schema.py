@@ -9,7 +9,7 @@ from psycopg import sql
 from storage.market.database import Database, table_name
 from storage.market.tables import COARSE, SCHEMA
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration; a test holds it to what Alembic finds."""
 
 

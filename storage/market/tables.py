@@ -109,6 +109,7 @@ instruments = Table(
     string("currency", nullable=True),
     Column("active_from", Date),
     Column("active_to", Date),
+    Column("renamed_to", Text(collation="C"), comment="the symbol that took over its rows"),
     PrimaryKeyConstraint("symbol"),
 )
 markets = Table(
@@ -140,7 +141,20 @@ coverage = Table(
     source(),
     instant("starts_at"),
     instant("ends_at"),
+    instant("arrived_at", now=True),
     PrimaryKeyConstraint("symbol", "dataset", "source", "starts_at"),
+)
+coverage_history = Table(
+    "coverage_history",
+    metadata,
+    symbol(),
+    string("dataset"),
+    source(),
+    instant("starts_at"),
+    instant("ends_at"),
+    instant("arrived_at"),
+    instant("superseded_at"),
+    Index("ix_coverage_history_key", "symbol", "dataset"),
 )
 rejected_rows = Table(
     "rejected_rows",
@@ -220,6 +234,29 @@ pending_rollups = Table(
 retention_horizon = Table(
     "retention_horizon", metadata, string("dataset"), instant("horizon"), PrimaryKeyConstraint("dataset")
 )
+retention_holds = Table(
+    "retention_holds",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    string("dataset"),
+    instant("starts_at"),
+    instant("ends_at"),
+    string("reason"),
+    instant("created_at", now=True),
+    instant("expires_at"),
+    PrimaryKeyConstraint("id"),
+)
+"""Stretches that retention leaves alone until they expire, and in which rows below the horizon are let in."""
+applied_settings = Table(
+    "applied_settings",
+    metadata,
+    string("dataset"),
+    string("fingerprint"),
+    Column("chosen", JSONB, nullable=False, comment="the settings the fingerprint is of"),
+    instant("applied_at", now=True),
+    PrimaryKeyConstraint("dataset"),
+)
+"""Under which settings the rows of a derived dataset were computed, or are being computed."""
 backfills = Table(
     "backfills",
     metadata,
