@@ -15,7 +15,6 @@ from transforms.catalogue import (
     Indicator,
     RestOfSession,
     State,
-    ToEnd,
     Window,
     compute,
     resolve,
@@ -40,7 +39,8 @@ usual parameters its bare word stands for them: `macd` is `macd_12_26_9`. The se
 - **Nulls and gaps**: a row with a null among an indicator's inputs takes no part in it. Its values are null there, and
   those of the other rows are what they would be without it. Gaps in time mean nothing: windows count rows.
 - **Lookback** is the number of rows from a symbol's first until no column is null. **Reach** is how far a change of one
-  row travels: *n rows*, *state* (until the named columns settle, from which a computation can resume), *to the end*.
+  row travels: *n rows*, *state* (until the named columns settle, from which a computation can resume; *exactly*: until
+  they are the same to the last bit), *to the end*.
 - No value depends on a later row.
 - The pictures show an invented series; the grey line is its close.
 """
@@ -91,13 +91,12 @@ def _reach(indicator: Indicator) -> str:
     match indicator.reach:
         case Window(rows):
             return f"{rows} rows"
-        case State(columns, settles):
+        case State(columns, settles, cumulative):
             names = ", ".join(f"`{name}`" for name in columns)
-            return f"state in {names}" if settles else f"to the end; state in {names}"
+            told = f"to the end; state in {names}" if cumulative else f"state in {names}"
+            return told if settles or cumulative else f"{told}, exactly"
         case RestOfSession():
             return "to the end of the session"
-        case ToEnd():
-            return "to the end"
 
 
 def pictures() -> Iterator[tuple[str, str]]:

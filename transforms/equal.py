@@ -1,25 +1,37 @@
 """When two derived floats are the same value; what decides whether a stored row is rewritten."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
 TOLERANCE = 1e-9
-Scale = float | pl.Expr | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Within:
+    """A scale with a tolerance of its own, for what later values are computed from."""
+
+    scale: float | pl.Expr
+    tolerance: float
+
+
+Scale = float | pl.Expr | Within | None
 
 
 def not_equal(a: pl.Expr, b: pl.Expr, scale: Scale) -> pl.Expr:
     """Whether two floats differ: |a-b| > 1e-9 * max(|a|, |b|, scale). Never null.
 
     `scale` is the magnitude below which a column is noise (price, 100, 1, a volume sum), a number or an
-    expression; 0 or None compares exactly. Nulls equal nulls only, NaN equals NaN, an infinity equals
-    itself.
+    expression; 0 or None compares exactly; `Within` has a tolerance of its own for the 1e-9. Nulls equal nulls
+    only, NaN equals NaN, an infinity equals itself.
     """
+    size, tolerance = (scale.scale, scale.tolerance) if isinstance(scale, Within) else (scale, TOLERANCE)
     differs = a.ne_missing(b)
-    if scale is None or (isinstance(scale, int | float) and scale == 0):
+    if size is None or (isinstance(size, int | float) and size == 0):
         return differs
     distance = (a - b).abs()
-    near = distance <= TOLERANCE * pl.max_horizontal(a.abs(), b.abs(), scale)
+    near = distance <= tolerance * pl.max_horizontal(a.abs(), b.abs(), size)
     return differs & (near & distance.is_finite()).fill_null(False).not_()
 
 

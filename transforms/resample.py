@@ -42,14 +42,19 @@ def resample(bars: pl.LazyFrame, interval: str, sessions: pl.LazyFrame, rules: B
     return bars.pipe(place, sessions, rules).pipe(fold, interval)
 
 
-def fold(placed: pl.LazyFrame, interval: str) -> pl.LazyFrame:
-    """Rows in trading order, placed in sessions, to one bar a bucket; volume in the unit of the rows."""
-    folded = placed.with_columns(timestamp=bucket_label(interval), session=bucket_session(interval)).group_by(KEY)
-    return folded.agg(pl.col("session").first(), *_FOLD).pipe(_as_bars)
+def fold(placed: pl.LazyFrame, interval: str, *also: pl.Expr) -> pl.LazyFrame:
+    """Rows in trading order, placed in sessions, to one bar a bucket; volume in the unit of the rows.
+
+    `also`: named expressions over the placed rows that are the same for all of a bucket; further columns of the bars.
+    """
+    bucket = {"timestamp": bucket_label(interval), "session": bucket_session(interval)}
+    folded = placed.with_columns(*also, **bucket).group_by(KEY)
+    names = [expr.meta.output_name() for expr in also]
+    return folded.agg(pl.col("session", *names).first(), *_FOLD).pipe(_as_bars, *names)
 
 
-def _as_bars(rows: pl.LazyFrame) -> pl.LazyFrame:
-    return rows.select(pl.col(name).cast(dtype) for name, dtype in BARS.items()).sort(KEY)
+def _as_bars(rows: pl.LazyFrame, *others: str) -> pl.LazyFrame:
+    return rows.select(*(pl.col(name).cast(dtype) for name, dtype in BARS.items()), *others).sort(KEY)
 
 
 def closed(

@@ -20,11 +20,14 @@ def bounds(frame: pl.DataFrame, over: Sequence[str] = ("symbol",)) -> NDArray[np
     rows of a symbol are not neighbours.
     """
     found = [_of_symbols(frame[name]) if name == "symbol" else _dense(frame[name]) for name in over]
-    if len(found) == 1:
-        return found[0]
-    starts = np.zeros(frame.height + 1, np.bool_)
-    for some in found:
-        starts[some] = True
+    return found[0] if len(found) == 1 else merged(found)
+
+
+def merged(some: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Bounds of the rows that lie in one run of each: all of the bounds, each once."""
+    starts = np.zeros(some[0][-1] + 1, np.bool_)
+    for bounds_of_one in some:
+        starts[bounds_of_one] = True
     return np.flatnonzero(starts)
 
 
@@ -41,7 +44,7 @@ def _dense(values: pl.Series) -> NDArray[np.int64]:
     """Bounds of the runs of any column, every row looked at."""
     if values.is_empty():
         return np.zeros(1, np.int64)
-    if values.dtype.is_temporal() and not values.null_count():
+    if (values.dtype.is_temporal() or values.dtype.is_integer()) and not values.null_count():
         numbers = values.to_physical().to_numpy()
         starts = np.flatnonzero(numbers[1:] != numbers[:-1])
     else:

@@ -50,7 +50,7 @@ def test_ta_libs_start_of_adx_differs_at_first_and_is_forgotten(sheet: pl.DataFr
     """Values of TA-Lib 0.8.1 for the same rows."""
     high, low, close = (pl.col(name) for name in ("high", "low", "close"))
     theirs = sheet.select(**strength.adx(high, low, close, 14, ta_lib=True)._asdict())
-    rating = sheet.select(strength.adxr(high, low, 14, ta_lib=True)).to_series()
+    rating = sheet.select(strength.adxr(high, low, 14, ta_lib=True).rating).to_series()
     expected = {
         "adx": {27: 16.731510634692885, 28: 18.59623106524313, 60: 23.88634265772917, 501: 34.29869914461825},
         "plus": {14: 22.293409508263593, 15: 27.788497018486225, 60: 26.260113072392972, 501: 17.75652311356243},

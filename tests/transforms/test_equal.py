@@ -5,7 +5,7 @@ import math
 import polars as pl
 import pytest
 
-from transforms.equal import Scale, changed_rows, not_equal
+from transforms.equal import Scale, Within, changed_rows, not_equal
 
 INF, NAN = math.inf, math.nan
 
@@ -51,6 +51,15 @@ def test_equal_is_relative_to_the_scale(
 def test_a_scale_may_be_an_expression() -> None:
     assert not differ(0.0, 5e-7, pl.lit(1000.0))
     assert differ(0.0, 5e-7, pl.lit(100.0))
+
+
+@pytest.mark.parametrize(("distance", "expected"), [(0.9e-12, False), (1.1e-12, True)])
+def test_a_scale_may_have_a_tolerance_of_its_own(distance: float, *, expected: bool) -> None:
+    assert differ(0.0, 100 * distance, Within(pl.lit(100.0), 1e-12)) is expected
+    assert differ(0.0, 100 * distance, Within(100.0, 1e-12)) is expected
+    assert differ(200.0, 200.0 + 200 * distance, Within(100.0, 1e-12)) is expected
+    assert not differ(None, None, Within(1.0, 1e-12))
+    assert differ(None, 0.0, Within(1.0, 1e-12))
 
 
 SCALES: dict[str, Scale] = {"value": pl.col("price"), "note": None}

@@ -1,25 +1,19 @@
 """Indicators of many symbols at once: by their expressions, or by compiled kernels where the rows are many."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Final, Literal
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from transforms import runs
+from transforms.catalogue.compiled import Start, compiled
 from transforms.catalogue.entry import Indicator
 from transforms.errors import PermanentError, SchemaMismatch
-from transforms.kernels import load, readable
 
 Engine = Literal["auto", "expressions", "compiled"]
 COMPILED_FROM: Final = 100_000
 """Rows from which `auto` takes the kernels: fewer do not pay for loading the compiler."""
-_CHUNK: Final = 16_384
-"""Rows given to the kernels at a time, unless one symbol has more: few enough for the processor's cache."""
 _KEYS: Final = ("symbol", "timestamp", "session")
 
 
@@ -28,7 +22,7 @@ def compute_lazily(
 ) -> pl.LazyFrame:
     """See `transforms.catalogue.compute`."""
     given = bars.collect_schema()
-    kept = _kept(given, indicators, keep)
+    kept = kept_columns(given, indicators, keep)
     read = dict.fromkeys((*kept, *(name for indicator in indicators for name in indicator.inputs)))
     made: dict[str, pl.DataType] = dict.fromkeys(_columns(indicators), pl.Float64())
     return bars.select(read.keys()).map_batches(
@@ -41,15 +35,15 @@ def compute_frame(
     bars: pl.DataFrame, indicators: Sequence[Indicator], keep: Sequence[str], engine: Engine
 ) -> pl.DataFrame:
     """The same of rows that are in memory."""
-    kept = bars.select(_kept(bars.schema, indicators, keep))
-    return kept.hstack(_values(_numbers(bars, indicators), indicators, engine).get_columns())
+    kept = bars.select(kept_columns(bars.schema, indicators, keep))
+    return kept.hstack(_values(as_numbers(bars, indicators), indicators, engine).get_columns())
 
 
 def _columns(indicators: Sequence[Indicator]) -> list[str]:
     return [column.name for indicator in indicators for column in indicator.columns]
 
 
-def _kept(given: pl.Schema, indicators: Sequence[Indicator], keep: Sequence[str]) -> list[str]:
+def kept_columns(given: pl.Schema, indicators: Sequence[Indicator], keep: Sequence[str]) -> list[str]:
     """The columns of the bars that come first; raises if any column that is needed is not there, or no number."""
     needed_by = {name: f"{indicator.name!r} needs" for indicator in indicators for name in indicator.inputs}
     kept = list(dict.fromkeys((*_KEYS, *keep)))
@@ -63,7 +57,7 @@ def _kept(given: pl.Schema, indicators: Sequence[Indicator], keep: Sequence[str]
     return kept
 
 
-def _numbers(bars: pl.DataFrame, indicators: Sequence[Indicator]) -> pl.DataFrame:
+def as_numbers(bars: pl.DataFrame, indicators: Sequence[Indicator]) -> pl.DataFrame:
     """The bars with all inputs as Float64, nulls for NaNs: columns that are so already are not copied."""
     inputs = dict.fromkeys(name for indicator in indicators for name in indicator.inputs if name not in _KEYS)
     bars = bars.with_columns(pl.col(name).cast(pl.Float64) for name in inputs if bars.schema[name] != pl.Float64)
@@ -75,7 +69,7 @@ def _values(frame: pl.DataFrame, indicators: Sequence[Indicator], engine: Engine
     """The indicators' columns, one row for each of the frame's."""
     with_nulls = {name for name, count in frame.null_count().row(0, named=True).items() if count}
     if not with_nulls & {name for indicator in indicators for name in indicator.inputs}:
-        return _of_complete(frame, indicators, engine)
+        return of_complete(frame, indicators, engine)
 
     def lacking(indicator: Indicator) -> list[str]:
         return sorted(with_nulls & set(indicator.inputs))
@@ -93,27 +87,32 @@ def _of_known(
 ) -> pl.DataFrame:
     """Values of the rows marked `known` (None: all), nulls in the others."""
     if known is None:
-        return _of_complete(frame, indicators, engine)
-    values = _of_complete(frame.filter(known), indicators, engine)
+        return of_complete(frame, indicators, engine)
+    values = of_complete(frame.filter(known), indicators, engine)
     places = pl.when(known).then(known.cum_sum().cast(pl.Int64) - 1)
     return values.select(pl.all().gather(pl.select(places).to_series()))
 
 
-def _of_complete(frame: pl.DataFrame, indicators: Sequence[Indicator], engine: Engine) -> pl.DataFrame:
-    compiled = [i for i in indicators if i.kernel is not None and _takes_kernel(i, frame.height, engine)]
+def of_complete(
+    frame: pl.DataFrame, indicators: Sequence[Indicator], engine: Engine, start: Start | None = None
+) -> pl.DataFrame:
+    """The indicators' columns of rows without nulls, from the start of each symbol unless told where to start."""
+    start = start or Start()
+    by_kernels = [i for i in indicators if i.kernel is not None and _takes_kernel(i, frame.height, engine)]
     exprs = {
-        column.name: column.expr.over(*indicator.over, mapping_strategy="explode")
+        column.name: column.expr.over(*start.over(indicator), mapping_strategy="explode")
         for indicator in indicators
-        if indicator not in compiled
+        if indicator not in by_kernels
         for column in indicator.columns
     }
+    if exprs and start.bounds is None:
+        runs.bounds(frame)  # raises where the rows of a symbol stand apart, as the kernels' path does
     found = _by_expressions(frame, exprs) if exprs else []
-    every = {column.name: column for column in (*found, *_compiled(frame, compiled))}
+    every = {column.name: column for column in (*found, *compiled(frame, by_kernels, start))}
     return pl.DataFrame([every[name] for name in dict.fromkeys(_columns(indicators))])
 
 
 def _by_expressions(frame: pl.DataFrame, exprs: Mapping[str, pl.Expr]) -> list[pl.Series]:
-    runs.bounds(frame)  # raises where the rows of a symbol stand apart, as the kernels' path does
     return frame.lazy().select(**exprs).collect(engine="in-memory").get_columns()
 
 
@@ -122,58 +121,3 @@ def _takes_kernel(indicator: Indicator, rows: int, engine: Engine) -> bool:
     if engine == "auto":
         return rows >= COMPILED_FROM or rows * indicator.lookback >= 100 * COMPILED_FROM
     return engine == "compiled"
-
-
-def _compiled(frame: pl.DataFrame, indicators: Sequence[Indicator]) -> list[pl.Series]:
-    """Columns by kernels, a few thousand rows of whole groups at a time so that they stay in the processor's cache."""
-    if not indicators:
-        return []
-    arrays = {name: readable(frame[name]) for indicator in indicators for name in indicator.inputs}
-    made = {column.name: _floats(frame.height) for indicator in indicators for column in indicator.columns}
-    bounds = {over: runs.bounds(frame, over) for over in {("symbol",), *(indicator.over for indicator in indicators)}}
-    calls = [(load(kernel.name), i, kernel) for i in indicators if (kernel := i.kernel) is not None]
-
-    count = load("count_nans")
-
-    def fill(first: int, last: int) -> dict[str, int]:
-        """Fill these rows of all columns; how many NaNs are in each, asked while they are in the cache."""
-        nans: dict[str, int] = {}
-        for call, indicator, kernel in calls:
-            within = bounds[indicator.over]
-            low, high = np.searchsorted(within, (first, last))
-            names = [column.name for column in indicator.columns]
-            inputs = (arrays[name] for name in kernel.inputs)
-            call(within[low : high + 1], *inputs, *kernel.parameters, *(made[name] for name in names))
-            nans |= {name: count(made[name][first:last]) for name in names}
-        return nans
-
-    cuts = _cuts(bounds["symbol",])
-    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        counted = list(pool.map(fill, cuts[:-1], cuts[1:]))
-    return [
-        _column(name, values, bounds["symbol",], sum(nans[name] for nans in counted)) for name, values in made.items()
-    ]
-
-
-def _floats(count: int) -> NDArray[np.float64]:
-    """Room for a column, from Arrow's pool: it gives memory back to the system less eagerly than numpy."""
-    return np.frombuffer(pa.allocate_buffer(8 * count), np.float64)
-
-
-def _column(name: str, values: NDArray[np.float64], bounds: NDArray[np.int64], nans: int) -> pl.Series:
-    """The values with nulls for NaNs, without a copy of them."""
-    if not nans:
-        return pl.Series(name, values)
-    bits = np.full((values.size + 7) // 8, 0xFF, np.uint8)
-    load("clear_nans")(bounds, values, nans, bits)
-    buffers = [pa.py_buffer(bits), pa.py_buffer(values)]
-    return pl.Series(name, pa.Array.from_buffers(pa.float64(), values.size, buffers, nans))
-
-
-def _cuts(bounds: NDArray[np.int64]) -> list[int]:
-    """Bounds at least `_CHUNK` rows apart, the last one among them."""
-    cuts = [0]
-    for bound in bounds.tolist():
-        if bound - cuts[-1] >= _CHUNK:
-            cuts.append(bound)
-    return cuts if cuts[-1] == bounds[-1] else [*cuts, int(bounds[-1])]

@@ -34,10 +34,20 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A change reaches on until the state in these columns settles, or to the end if it never does."""
+    """A change reaches on until the state in these columns settles, or to the end if it never does.
+
+    `settles`: a change fades, so that states which differ by next to nothing count as the same; else only equal
+    ones do. `cumulative`: a sum, which keeps a change for good. `reads`: rows of the bars that a step of the
+    recursion reads, its own included. `spans`: rows of the recursion that a value is made of, its own included.
+    `weight`: the least share of a state that a step renews, if that is known.
+    """
 
     columns: tuple[str, ...]
     settles: bool = True
+    cumulative: bool = False
+    reads: int = 1
+    spans: int = 1
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +55,16 @@ class RestOfSession:
     """A change reaches to the end of its session."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToEnd:
-    """A change may reach every later row, and no column says enough to resume from."""
-
-
-Reach = Window | State | RestOfSession | ToEnd
+Reach = Window | State | RestOfSession
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """A compiled function of `transforms.kernels` that gives all columns of an indicator at once.
 
-    It is called with the bounds of the groups, the `inputs` as arrays, the `parameters`, and an array to
-    fill for each column, in their order; a NaN it leaves there is a null.
+    It is called with the bounds of the groups, for an indicator with state the number of rows known of each, the
+    `inputs` as arrays, the `parameters`, and an array to fill for each column, in their order; a NaN it leaves
+    there is a null.
     """
 
     name: str
@@ -68,12 +74,17 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """One column; `magnitude` says its scale in `transforms.equal`, `shown` is false for mere state."""
+    """One column; `magnitude` says its scale in `transforms.equal`, `shown` is false for mere state.
+
+    `beside`: columns whose sum is the scale where a state is compared: those that it is divided by. A state that is
+    only added to prices needs none.
+    """
 
     name: str
     expr: pl.Expr
     magnitude: Magnitude
     shown: bool = True
+    beside: tuple[str, ...] = ()
 
     @property
     def scale(self) -> Scale:

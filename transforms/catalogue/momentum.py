@@ -3,20 +3,23 @@
 from typing import Final
 
 from transforms.catalogue.entry import CLOSE, Column, Family, Indicator, Kernel, Magnitude, State, Window
-from transforms.catalogue.trend import smoothed_columns
+from transforms.catalogue.trend import smoothed_columns, span
 from transforms.indicators import momentum
 
 
 def _rsi(name: str, window: int) -> Indicator:
-    averages = momentum.gain_loss(CLOSE, window)
-    columns = (
-        Column(name, momentum.rsi(CLOSE, window), "percent"),
-        Column(f"{name}_gain", averages.gain, "price", shown=False),
-        Column(f"{name}_loss", averages.loss, "price", shown=False),
-    )
+    state = gain_loss_columns(name, window)
+    columns = (Column(name, momentum.rsi(CLOSE, window), "percent"), *state)
     about = f"relative strength index (Wilder) of {window} changes, 0 to 100"
-    state = State((f"{name}_gain", f"{name}_loss"))
-    return Indicator(name, about, columns, ("close",), window, state, kernel=Kernel("rsi", ("close",), (window,)))
+    reach = State(tuple(c.name for c in state), reads=2, weight=1 / window)
+    return Indicator(name, about, columns, ("close",), window, reach, kernel=Kernel("rsi", ("close",), (window,)))
+
+
+def gain_loss_columns(name: str, window: int) -> tuple[Column, ...]:
+    """The averages of rises and falls that a recursion resumes from, as hidden columns: only their ratio counts."""
+    averages = momentum.gain_loss(CLOSE, window)._asdict().items()
+    both = (f"{name}_gain", f"{name}_loss")
+    return tuple(Column(f"{name}_{part}", expr, "price", shown=False, beside=both) for part, expr in averages)
 
 
 def _macd(name: str, fast: int, slow: int, signal: int) -> Indicator:
@@ -41,7 +44,8 @@ def _two_averages(name: str, about: str, lines: momentum.Macd, unit: Magnitude, 
         Column(f"{name}_slow", lines.slow, "price", shown=False),
     )
     fast, slow, signal = map(int, kernel.parameters)
-    state = State((f"{name}_fast", f"{name}_slow", f"{name}_signal"))
+    weight = span(max(fast, slow, signal))
+    state = State((f"{name}_fast", f"{name}_slow", f"{name}_signal"), weight=weight)
     return Indicator(name, about, columns, ("close",), max(fast, slow) + signal - 2, state, kernel=kernel)
 
 
@@ -61,20 +65,25 @@ def _trix(name: str, window: int) -> Indicator:
     state = smoothed_columns(name, window, 3)
     columns = (Column(name, momentum.trix(CLOSE, window), "percent"), *state)
     about = f"one-bar rate of change of a triple exponential average, span {window}, in percent"
-    reach, kernel = State(tuple(c.name for c in state)), Kernel("trix", ("close",), (window,))
+    reach = State(tuple(c.name for c in state), weight=span(window))
+    kernel = Kernel("trix", ("close",), (window,))
     return Indicator(name, about, columns, ("close",), window, reach, kernel=kernel)
 
 
 def _tsi(name: str, long: int, short: int, signal: int) -> Indicator:
     lines = momentum.tsi(CLOSE, long, short, signal)
-    state = ("change", "change_twice", "size", "size_twice")
+    state = {"change": "size", "change_twice": "size_twice", "size": "size", "size_twice": "size_twice"}
     columns = (
         Column(name, lines.line, "percent"),
         Column(f"{name}_signal", lines.signal, "percent"),
-        *(Column(f"{name}_{part}", getattr(lines, part), "price", shown=False) for part in state),
+        *(
+            Column(f"{name}_{part}", getattr(lines, part), "price", shown=False, beside=(f"{name}_{size}",))
+            for part, size in state.items()
+        ),
     )
     about = f"true strength index of spans {long} and {short}, -100 to 100, and its EMA {signal} as signal"
-    reach = State((*(f"{name}_{part}" for part in state), f"{name}_signal"))
+    weight = span(max(long, short, signal))
+    reach = State((*(f"{name}_{part}" for part in state), f"{name}_signal"), reads=2, weight=weight)
     kernel = Kernel("tsi", ("close",), (long, short, signal))
     return Indicator(name, about, columns, ("close",), long + short + signal - 2, reach, kernel=kernel)
 

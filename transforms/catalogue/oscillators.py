@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from transforms.catalogue.entry import CLOSE, HIGH, LOW, Column, Family, Indicator, Kernel, ToEnd, Window
+from transforms.catalogue.entry import CLOSE, HIGH, LOW, Column, Family, Indicator, Kernel, State, Window
+from transforms.catalogue.momentum import gain_loss_columns
 from transforms.indicators import oscillators
 
 _RANGE: Final = ("high", "low", "close")
@@ -19,11 +20,15 @@ def _stochastic(name: str, window: int, smooth: int, signal: int) -> Indicator:
 
 def _stoch_rsi(name: str, rsi_window: int, window: int, smooth: int, signal: int) -> Indicator:
     lines = oscillators.stoch_rsi(CLOSE, rsi_window, window, smooth, signal)
-    columns = tuple(Column(f"{name}_{line}", expr, "percent") for line, expr in lines._asdict().items())
+    state = gain_loss_columns(name, rsi_window)
+    columns = (*(Column(f"{name}_{line}", expr, "percent") for line, expr in lines._asdict().items()), *state)
     about = f"stochastic of RSI {rsi_window} over {window} bars: %K smoothed by {smooth}, %D its mean of {signal}"
     lookback = rsi_window + window + smooth + signal - 3
     kernel = Kernel("stoch_rsi", ("close",), (rsi_window, window, smooth, signal))
-    return Indicator(name, about, columns, ("close",), lookback, ToEnd(), kernel=kernel)
+    spans = window + smooth + signal - 2
+    # a range of RSIs may be as small as it likes, so that no difference is small beside it
+    reach = State(tuple(c.name for c in state), settles=False, reads=2, spans=spans, weight=1 / rsi_window)
+    return Indicator(name, about, columns, ("close",), lookback, reach, kernel=kernel)
 
 
 def _williams_r(name: str, window: int) -> Indicator:

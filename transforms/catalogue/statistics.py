@@ -8,6 +8,7 @@ from transforms.catalogue.entry import (
     Column,
     Family,
     Indicator,
+    Kernel,
     State,
     Window,
 )
@@ -28,7 +29,8 @@ def _drawdown(name: str) -> Indicator:
     found = statistics.drawdown(CLOSE)
     peak = Column(f"{name}_peak", found.peak, "price", shown=False)
     columns = (Column(name, found.now, "percent"), peak)
-    return Indicator(name, "percent below the highest close so far", columns, ("close",), 0, State((peak.name,)))
+    about, state = "percent below the highest close so far", State((peak.name,))
+    return Indicator(name, about, columns, ("close",), 0, state, kernel=Kernel("drawdown", ("close",)))
 
 
 def _max_drawdown(name: str) -> Indicator:
@@ -36,7 +38,8 @@ def _max_drawdown(name: str) -> Indicator:
     peak = Column(f"{name}_peak", found.peak, "price", shown=False)
     columns = (Column(name, found.worst, "percent"), peak)
     about = "largest percentage any close so far was below an earlier one"
-    return Indicator(name, about, columns, ("close",), 0, State((name, peak.name)))
+    state = State((name, peak.name))
+    return Indicator(name, about, columns, ("close",), 0, state, kernel=Kernel("max_drawdown", ("close",)))
 
 
 def _beta(name: str, window: int) -> Indicator:

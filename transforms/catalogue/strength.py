@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import polars as pl
+
 from transforms.catalogue.entry import (
     CLOSE,
     HIGH,
@@ -11,7 +13,6 @@ from transforms.catalogue.entry import (
     Indicator,
     Kernel,
     State,
-    ToEnd,
     Window,
 )
 from transforms.catalogue.limits import step_within
@@ -24,23 +25,38 @@ _WILDER: Final = "J. W. Wilder, New Concepts in Technical Trading Systems (1978)
 
 def _adx(name: str, window: int) -> Indicator:
     found = strength.adx(HIGH, LOW, CLOSE, window)
-    hidden = {f"{name}_ranges": found.ranges, f"{name}_up": found.up, f"{name}_down": found.down}
+    ranges = f"{name}_ranges"
+    hidden = (
+        Column(ranges, found.ranges, "price", shown=False, beside=(ranges,)),
+        *_movement_columns(name, found.up, found.down),
+    )
     columns = (
         Column(name, found.adx, "percent"),
         Column(f"{name}_plus", found.plus, "percent"),
         Column(f"{name}_minus", found.minus, "percent"),
-        *(Column(part, expr, "price", shown=False) for part, expr in hidden.items()),
+        *hidden,
     )
     about = f"average directional index (Wilder) of {window} bars, with +DI and -DI"
-    kernel = Kernel("adx", _HLC, (window,))
-    return Indicator(name, about, columns, _HLC, 2 * window - 1, State((name, *hidden)), kernel=kernel)
+    reach = State((name, *(c.name for c in hidden)), reads=2, weight=1 / window)
+    return Indicator(name, about, columns, _HLC, 2 * window - 1, reach, kernel=Kernel("adx", _HLC, (window,)))
+
+
+def _movement_columns(name: str, up: pl.Expr, down: pl.Expr) -> tuple[Column, ...]:
+    """The averages of both movements that a recursion resumes from, as hidden columns: only their ratio counts."""
+    both = {f"{name}_up": up, f"{name}_down": down}
+    return tuple(Column(part, expr, "price", shown=False, beside=tuple(both)) for part, expr in both.items())
 
 
 def _adxr(name: str, window: int) -> Indicator:
-    column = Column(name, strength.adxr(HIGH, LOW, window), "percent")
+    found = strength.adxr(HIGH, LOW, window)
+    hidden = (
+        Column(f"{name}_adx", found.adx, "percent", shown=False),
+        *_movement_columns(name, found.up, found.down),
+    )
+    columns = (Column(name, found.rating, "percent"), *hidden)
     about = f"mean of today's ADX {window} and that of {window - 1} bars before"
-    kernel = Kernel("adxr", _HL, (window,))
-    return Indicator(name, about, (column,), _HL, 3 * window - 2, ToEnd(), kernel=kernel)
+    reach = State(tuple(c.name for c in hidden), reads=2, spans=window, weight=1 / window)
+    return Indicator(name, about, columns, _HL, 3 * window - 2, reach, kernel=Kernel("adxr", _HL, (window,)))
 
 
 def _vortex(name: str, window: int) -> Indicator:
@@ -61,7 +77,7 @@ def _psar(name: str, step: float, most: float) -> Indicator:
         Column(f"{name}_next", found.following, "price", shown=False),
     )
     about = f"parabolic stop and reverse, accelerating by {step:g} up to {most:g}; direction 1 rises, -1 falls"
-    state = State(tuple(column.name for column in columns[1:]), settles=False)
+    state = State(tuple(column.name for column in columns[1:]), settles=False, reads=2)
     kernel = Kernel("psar", _HL, (step, most, step))
     return Indicator(name, about, columns, _HL, 1, state, kernel=kernel)
 
@@ -76,7 +92,7 @@ def _supertrend(name: str, window: int, width: float) -> Indicator:
         Column(f"{name}_atr", found.atr, "price", shown=False),
     )
     about = f"stop {width:g} average true ranges of {window} bars away; direction 1 below the price, -1 above"
-    state = State(tuple(column.name for column in columns[1:]), settles=False)
+    state = State(tuple(column.name for column in columns[1:]), settles=False, reads=2, weight=1 / window)
     kernel = Kernel("supertrend", _HLC, (window, width))
     return Indicator(name, about, columns, _HLC, window, state, kernel=kernel)
 

@@ -3,8 +3,13 @@
 from math import isqrt
 from typing import Final
 
-from transforms.catalogue.entry import CLOSE, VOLUME, Column, Family, Indicator, Kernel, State, ToEnd, Window
+from transforms.catalogue.entry import CLOSE, VOLUME, Column, Family, Indicator, Kernel, State, Window
 from transforms.indicators import trend
+
+
+def span(window: int) -> float:
+    """Weight of the newest value in an exponential average."""
+    return 2 / (window + 1)
 
 
 def _sma(name: str, window: int) -> Indicator:
@@ -18,7 +23,7 @@ def _ema(name: str, window: int) -> Indicator:
     column = Column(name, trend.ema(CLOSE, window), "price")
     about = f"exponential moving average, span {window}"
     kernel = Kernel("ema", ("close",), (window,))
-    return Indicator(name, about, (column,), ("close",), window - 1, State((name,)), kernel=kernel)
+    return Indicator(name, about, (column,), ("close",), window - 1, State((name,), weight=span(window)), kernel=kernel)
 
 
 def _wma(name: str, window: int) -> Indicator:
@@ -37,7 +42,8 @@ def _dema(name: str, window: int) -> Indicator:
     state = smoothed_columns(name, window, 2)
     columns = (Column(name, trend.dema(CLOSE, window), "price"), *state)
     about = f"double exponential moving average, span {window}"
-    reach, kernel = State(tuple(c.name for c in state)), Kernel("dema", ("close",), (window,))
+    reach = State(tuple(c.name for c in state), weight=span(window))
+    kernel = Kernel("dema", ("close",), (window,))
     return Indicator(name, about, columns, ("close",), window - 1, reach, kernel=kernel)
 
 
@@ -45,7 +51,8 @@ def _tema(name: str, window: int) -> Indicator:
     state = smoothed_columns(name, window, 3)
     columns = (Column(name, trend.tema(CLOSE, window), "price"), *state)
     about = f"triple exponential moving average, span {window}"
-    reach, kernel = State(tuple(c.name for c in state)), Kernel("tema", ("close",), (window,))
+    reach = State(tuple(c.name for c in state), weight=span(window))
+    kernel = Kernel("tema", ("close",), (window,))
     return Indicator(name, about, columns, ("close",), window - 1, reach, kernel=kernel)
 
 
@@ -60,7 +67,8 @@ def _kama(name: str, window: int, fast: int, slow: int) -> Indicator:
     column = Column(name, trend.kama(CLOSE, window, fast, slow), "price")
     about = f"Kaufman's adaptive moving average: spans {fast} to {slow} by the efficiency of {window} changes"
     kernel = Kernel("kama", ("close",), (window, fast, slow))
-    return Indicator(name, about, (column,), ("close",), window - 1, ToEnd(), kernel=kernel)
+    reach = State((name,), reads=window + 1, weight=min(span(fast), span(slow)) ** 2)
+    return Indicator(name, about, (column,), ("close",), window - 1, reach, kernel=kernel)
 
 
 def _vwma(name: str, window: int) -> Indicator:

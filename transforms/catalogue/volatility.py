@@ -15,6 +15,7 @@ from transforms.catalogue.entry import (
     Window,
 )
 from transforms.catalogue.limits import rows_at_least
+from transforms.catalogue.trend import span
 from transforms.indicators import volatility
 
 _HLC: Final = ("high", "low", "close")
@@ -49,7 +50,8 @@ def _true_range(name: str) -> Indicator:
 def _atr(name: str, window: int) -> Indicator:
     column = Column(name, volatility.atr(HIGH, LOW, CLOSE, window), "price")
     about = f"average true range (Wilder) of {window} bars"
-    return Indicator(name, about, (column,), _HLC, window, State((name,)), kernel=Kernel("atr", _HLC, (window,)))
+    state = State((name,), reads=2, weight=1 / window)
+    return Indicator(name, about, (column,), _HLC, window, state, kernel=Kernel("atr", _HLC, (window,)))
 
 
 def _natr(name: str, window: int) -> Indicator:
@@ -58,7 +60,8 @@ def _natr(name: str, window: int) -> Indicator:
         Column(f"{name}_atr", volatility.atr(HIGH, LOW, CLOSE, window), "price", shown=False),
     )
     about = f"average true range of {window} bars in percent of the close"
-    return Indicator(name, about, columns, _HLC, window, State((f"{name}_atr",)))
+    state = State((f"{name}_atr",), reads=2, weight=1 / window)
+    return Indicator(name, about, columns, _HLC, window, state, kernel=Kernel("natr", _HLC, (window,)))
 
 
 def _keltner(name: str, window: int, width: float, atr_window: int) -> Indicator:
@@ -68,8 +71,9 @@ def _keltner(name: str, window: int, width: float, atr_window: int) -> Indicator
         Column(f"{name}_atr", volatility.atr(HIGH, LOW, CLOSE, atr_window), "price", shown=False),
     )
     about = f"EMA {window} and {width:g} average true ranges of {atr_window} bars above and below it"
-    state = State((f"{name}_middle", f"{name}_atr"))
-    return Indicator(name, about, columns, _HLC, max(window - 1, atr_window), state)
+    state = State((f"{name}_middle", f"{name}_atr"), reads=2, weight=min(span(window), 1 / atr_window))
+    kernel = Kernel("keltner", _HLC, (window, width, atr_window))
+    return Indicator(name, about, columns, _HLC, max(window - 1, atr_window), state, kernel=kernel)
 
 
 def _donchian(name: str, window: int) -> Indicator:

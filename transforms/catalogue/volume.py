@@ -18,8 +18,10 @@ from transforms.catalogue.entry import (
     State,
     Window,
 )
+from transforms.catalogue.trend import span
 from transforms.indicators import volume
 
+EPOCH: Final = date(1970, 1, 1)
 SESSION: Final = pl.col("session")
 _TYPICAL: Final = volume.typical_price(HIGH, LOW, CLOSE)
 _HLCV: Final = ("high", "low", "close", "volume")
@@ -40,8 +42,10 @@ def _anchored_vwap(name: str, anchor: date) -> Indicator:
         Column(f"{name}_volume", found.volume, "volume", shown=False),
     )
     about = f"volume-weighted average of typical prices since the session of {anchor}"
-    state = State((f"{name}_value", f"{name}_volume"), settles=False)
-    return Indicator(name, about, columns, (*_HLCV, "session"), 0, state)
+    state = State((f"{name}_value", f"{name}_volume"), settles=False, cumulative=True)
+    inputs = (*_HLCV, "session")
+    kernel = Kernel("anchored_vwap", inputs, ((anchor - EPOCH).days,))
+    return Indicator(name, about, columns, inputs, 0, state, kernel=kernel)
 
 
 def _rolling_vwap(name: str, window: int) -> Indicator:
@@ -54,14 +58,15 @@ def _obv(name: str) -> Indicator:
     column = Column(name, volume.obv(CLOSE, VOLUME), "volume")
     about = "running sum of volume, signed by the change of the close"
     inputs = ("close", "volume")
-    state = State((name,), settles=False)
+    state = State((name,), settles=False, cumulative=True, reads=2)
     return Indicator(name, about, (column,), inputs, 0, state, kernel=Kernel("obv", inputs))
 
 
 def _adl(name: str) -> Indicator:
     column = Column(name, volume.adl(HIGH, LOW, CLOSE, VOLUME), "volume")
     about = "running sum of volume, weighted by where in its range the bar closed"
-    return Indicator(name, about, (column,), _HLCV, 0, State((name,), settles=False))
+    state = State((name,), settles=False, cumulative=True)
+    return Indicator(name, about, (column,), _HLCV, 0, state, kernel=Kernel("adl", _HLCV))
 
 
 def _chaikin_oscillator(name: str, fast: int, slow: int) -> Indicator:
@@ -72,8 +77,9 @@ def _chaikin_oscillator(name: str, fast: int, slow: int) -> Indicator:
         *(Column(part, expr, "volume", shown=False) for part, expr in hidden.items()),
     )
     about = f"EMA {fast} less EMA {slow} of the accumulation/distribution line"
-    state = State(tuple(hidden), settles=False)
-    return Indicator(name, about, columns, _HLCV, max(fast, slow) - 1, state)
+    state = State(tuple(hidden), settles=False, cumulative=True)
+    kernel = Kernel("chaikin_oscillator", _HLCV, (fast, slow))
+    return Indicator(name, about, columns, _HLCV, max(fast, slow) - 1, state, kernel=kernel)
 
 
 def _cmf(name: str, window: int) -> Indicator:
@@ -91,7 +97,8 @@ def _mfi(name: str, window: int) -> Indicator:
 def _force_index(name: str, window: int) -> Indicator:
     column = Column(name, volume.force_index(CLOSE, VOLUME, window), "price_volume")
     about = f"EMA {window} of the change of the close times volume"
-    return Indicator(name, about, (column,), ("close", "volume"), window, State((name,)))
+    inputs, state = ("close", "volume"), State((name,), reads=2, weight=span(window))
+    return Indicator(name, about, (column,), inputs, window, state, kernel=Kernel("force_index", inputs, (window,)))
 
 
 def _ease_of_movement(name: str, window: int) -> Indicator:
@@ -103,7 +110,8 @@ def _ease_of_movement(name: str, window: int) -> Indicator:
 def _vpt(name: str) -> Indicator:
     column = Column(name, volume.vpt(CLOSE, VOLUME), "volume")
     about = "running sum of volume times the return of its bar"
-    return Indicator(name, about, (column,), ("close", "volume"), 0, State((name,), settles=False))
+    inputs, state = ("close", "volume"), State((name,), settles=False, cumulative=True, reads=2)
+    return Indicator(name, about, (column,), inputs, 0, state, kernel=Kernel("vpt", inputs))
 
 
 FAMILIES: Final = (

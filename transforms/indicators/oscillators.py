@@ -59,9 +59,9 @@ def stoch_rsi(x: pl.Expr, rsi_window: int = 14, window: int = 14, smooth: int = 
     1e-9 (0 / 0, and rounding). Excel's sheet smooths k; with `smooth` = 1 it is Skender's, ChartSchool's
     (which goes from 0 to 1) and TA-Lib's (which takes a `window` of 5). Units: 0 to 100. Input: as
     `stochastic`.
-    Lookback: k `rsi_window + window + smooth - 2` null rows, d `signal - 1` more. Reach of a change: every
-    later row. Warm-up: as `rsi`. Source: T. Chande and S. Kroll, The New Technical Trader (1994); reference
-    columns stochrsi_14_14, stochrsi_sig_3; ChartSchool sheet cs-stochrsi.
+    Lookback: k `rsi_window + window + smooth - 2` null rows, d `signal - 1` more. State: that of `rsi`, from
+    which its last values are had. Warm-up: as `rsi`. Source: T. Chande and S. Kroll, The New Technical Trader
+    (1994); reference columns stochrsi_14_14, stochrsi_sig_3; ChartSchool sheet cs-stochrsi.
     """
     strength = rsi(x, rsi_window)
     raw = _place(strength, strength.rolling_max(window), strength.rolling_min(window), least=NOISE)

@@ -66,16 +66,26 @@ def _wilder_of_ta_lib(x: pl.Expr, window: int) -> pl.Expr:
     return pl.when(seen >= window).then(seeded.ewm_mean(alpha=1 / window, adjust=False))
 
 
-def adxr(high: pl.Expr, low: pl.Expr, window: int = 14, *, ta_lib: bool = False) -> pl.Expr:
+class Rating(NamedTuple):
+    """The rating, the index it is made of, and the averages of movements that is made of."""
+
+    rating: pl.Expr
+    adx: pl.Expr
+    up: pl.Expr
+    down: pl.Expr
+
+
+def adxr(high: pl.Expr, low: pl.Expr, window: int = 14, *, ta_lib: bool = False) -> Rating:
     """Average directional movement rating.
 
     Definition: mean of adx[t] and adx[t-window+1], as in Excel and TA-Lib; some libraries go back `window`
     rows. Convention for 0/0, seeds, units and input: as `adx`, `ta_lib` too; no close is needed, since the
-    true range cancels from the index. Lookback: `3 * window - 2` null rows. Reach of a change: to the end.
-    Source: Wilder (1978); reference column adxr_14.
+    true range cancels from the index. State: adx and the averages of movements, from which the last `window`
+    values of adx are had. Lookback: `3 * window - 2` null rows. Source: Wilder (1978); reference column adxr_14.
     """
-    line = _index(*_movements(high, low, window, ta_lib), window)
-    return (line + line.shift(window - 1)) / 2
+    up, down = _movements(high, low, window, ta_lib)
+    line = _index(up, down, window)
+    return Rating((line + line.shift(window - 1)) / 2, line, up, down)
 
 
 class Vortex(NamedTuple):

@@ -149,7 +149,7 @@ def kama(x: pl.Expr, window: int = 10, fast: int = 2, slow: int = 30) -> pl.Expr
     Definition: y[t] = y[t-1] + c[t]**2 * (x[t] - y[t-1]) with
     c = efficiency_ratio * (2 / (fast + 1) - 2 / (slow + 1)) + 2 / (slow + 1). Seed: y[window-1] =
     x[window-1] (TA-Lib starts alike and hides that row). Units: those of `x`. Input: as `sma`. Lookback:
-    `window - 1` null rows. Reach of a change: every later row. Source: P. Kaufman, Trading Systems and
-    Methods; reference column kama_10_2_30.
+    `window - 1` null rows. State: itself. Source: P. Kaufman, Trading Systems and Methods; reference column
+    kama_10_2_30.
     """
     return kernel_expr("kama", [x], [window, fast, slow])

@@ -179,12 +179,14 @@ def ease_of_movement(high: pl.Expr, low: pl.Expr, volume: pl.Expr, window: int =
 
     Definition: simple mean over `window` bars of (middle[t] - middle[t-1]) / (volume / 1e8 / (high - low)),
     middle = (high + low) / 2. A bar without volume counts as 0: nothing traded moved nothing (0 / 0). Units:
-    price squared per 100 million shares. Input: as `obv`. Lookback: `window` null rows. Reach of a change:
-    `window + 1` rows. Source: R. Arms; ChartSchool's sheet cs-easeofmovement.
+    price squared per 100 million shares; exactly 0 where nothing moved. Input: as `obv`. Lookback: `window` null
+    rows. Reach of a change: `window + 1` rows. Source: R. Arms; ChartSchool's sheet cs-easeofmovement.
     """
     moved = ((high + low) / 2).diff()
-    ease = pl.when((volume == 0) & moved.is_not_null()).then(0.0)
-    return ease.otherwise(EASE_UNIT * moved * (high - low) / volume).rolling_mean(window)
+    quiet = pl.when((volume == 0) & moved.is_not_null()).then(0.0)
+    ease = quiet.otherwise(EASE_UNIT * moved * (high - low) / volume)
+    still = ease.abs().rolling_max(window) == 0  # nothing, not what is left of rounding
+    return pl.when(still).then(0.0).otherwise(ease.rolling_mean(window))
 
 
 def vpt(close: pl.Expr, volume: pl.Expr) -> pl.Expr:

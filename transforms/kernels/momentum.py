@@ -7,19 +7,23 @@ from transforms.kernels.rolling import seeded_average
 
 
 @compiled
-def rsi(bounds: Ints, x: Floats, window: int, out: Floats, gain: Floats, loss: Floats) -> None:
+def rsi(bounds: Ints, known: Ints, x: Floats, window: int, out: Floats, gain: Floats, loss: Floats) -> None:
     """`indicators.momentum.rsi`, with the averages of `gain_loss`."""
+    keep, weight = (window - 1) / window, 1 / window
     for g in range(bounds.size - 1):
         start, end = bounds[g], bounds[g + 1]
         first = start + window
-        for t in range(start, min(first, end)):
-            out[t] = gain[t] = loss[t] = np.nan
         up = down = 0.0
-        for t in range(start + 1, min(first + 1, end)):
-            change = x[t] - x[t - 1]
-            up += max(change, 0.0) / window
-            down += max(-change, 0.0) / window
-        keep, weight = (window - 1) / window, 1 / window
+        if known[g]:
+            first = start + known[g] - 1
+            up, down = gain[first], loss[first]
+        else:
+            for t in range(start, min(first, end)):
+                out[t] = gain[t] = loss[t] = np.nan
+            for t in range(start + 1, min(first + 1, end)):
+                change = x[t] - x[t - 1]
+                up += max(change, 0.0) / window
+                down += max(-change, 0.0) / window
         for t in range(first, end):
             if t > first:
                 change = x[t] - x[t - 1]
@@ -33,6 +37,7 @@ def rsi(bounds: Ints, x: Floats, window: int, out: Floats, gain: Floats, loss: F
 @compiled
 def macd(
     bounds: Ints,
+    known: Ints,
     x: Floats,
     fast: int,
     slow: int,
@@ -48,13 +53,14 @@ def macd(
     a, b, c = 2 / (fast + 1), 2 / (slow + 1), 2 / (signal + 1)
     for g in range(bounds.size - 1):
         start, end = bounds[g], bounds[g + 1]
-        seeded = min(start + warm, end)
-        rows = slice(start, seeded)
-        seeded_average(x[rows], fast, a, quick[rows])
-        seeded_average(x[rows], slow, b, lazy[rows])
-        line[rows] = quick[rows] - lazy[rows]
-        seeded_average(line[rows], signal, c, smoothed[rows])
-        histogram[rows] = line[rows] - smoothed[rows]
+        seeded = min(start + (known[g] if known[g] else warm), end)
+        if not known[g]:
+            rows = slice(start, seeded)
+            seeded_average(x[rows], 0, fast, a, quick[rows])
+            seeded_average(x[rows], 0, slow, b, lazy[rows])
+            line[rows] = quick[rows] - lazy[rows]
+            seeded_average(line[rows], 0, signal, c, smoothed[rows])
+            histogram[rows] = line[rows] - smoothed[rows]
         for t in range(seeded, end):
             quick[t] = (1 - a) * quick[t - 1] + a * x[t]
             lazy[t] = (1 - b) * lazy[t - 1] + b * x[t]

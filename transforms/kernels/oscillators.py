@@ -69,19 +69,29 @@ def stochastic(
 
 @compiled
 def stoch_rsi(
-    bounds: Ints, x: Floats, rsi_window: int, window: int, smooth: int, signal: int, k: Floats, d: Floats
+    bounds: Ints,
+    known: Ints,
+    x: Floats,
+    rsi_window: int,
+    window: int,
+    smooth: int,
+    signal: int,
+    k: Floats,
+    d: Floats,
+    gain: Floats,
+    loss: Floats,
 ) -> None:
-    """`indicators.oscillators.stoch_rsi`; `d` holds the RSI first, and what it is made of is thrown away."""
+    """`indicators.oscillators.stoch_rsi`, with the averages of `gain_loss`; `d` holds the RSI first."""
+    rsi(bounds, known, x, rsi_window, d, gain, loss)
     for g in range(bounds.size - 1):
         start, end = bounds[g], bounds[g + 1]
         rows = slice(start, end)
         raw = np.full(end - start, np.nan)
-        rsi(bounds[g : g + 2] - start, x[rows], rsi_window, d[rows], k[rows], raw)
-        raw[:] = np.nan
-        known = slice(min(start + rsi_window, end), end)
-        place(d[known], d[known], d[known], window, 1e-9, raw[known.start - start :])
-        mean_of_known(raw, rsi_window + window - 1, smooth, k[rows])
-        mean_of_known(k[rows], rsi_window + window + smooth - 2, signal, d[rows])
+        missing = known[g] - 1 if known[g] else rsi_window
+        there = slice(min(start + missing, end), end)
+        place(d[there], d[there], d[there], window, 1e-9, raw[there.start - start :])
+        mean_of_known(raw, missing + window - 1, smooth, k[rows])
+        mean_of_known(k[rows], missing + window + smooth - 2, signal, d[rows])
 
 
 @compiled

@@ -55,25 +55,33 @@ def rolling_mean_std(x: Floats, window: int, mean: Floats, std: Floats) -> None:
 
 
 @compiled
-def seeded_average(x: Floats, window: int, alpha: float, out: Floats) -> None:
-    """y[t] = y[t-1] + alpha * (x[t] - y[t-1]) from the mean of the first `window` values on.
-
-    Leading NaNs are skipped; `out` may be `x`.
-    """
+def seed(x: Floats, window: int, out: Floats) -> int:
+    """The mean of the first `window` values that are not NaN, NaN before it; the row after it."""
     start = 0
     while start < x.size and np.isnan(x[start]):
         start += 1
-    first = start + window - 1
+    after = start + window
     total = 0.0
-    for t in range(min(first + 1, x.size)):
+    for t in range(min(after, x.size)):
         total += x[t] if t >= start else 0.0
         out[t] = np.nan
-    if first >= x.size:
+    if after <= x.size:
+        out[after - 1] = total / window
+    return after
+
+
+@compiled
+def seeded_average(x: Floats, known: int, window: int, alpha: float, out: Floats) -> None:
+    """y[t] = y[t-1] + alpha * (x[t] - y[t-1]) from the mean of the first `window` values on.
+
+    Leading NaNs are skipped; `out` may be `x`. Where `known` is not 0, goes on from `out[known - 1]`.
+    """
+    after = known if known else seed(x, window, out)
+    if after > x.size:
         return
-    y = total / window
-    out[first] = y
+    y = out[after - 1]
     keep = 1 - alpha
-    for t in range(first + 1, x.size):
+    for t in range(after, x.size):
         y = keep * y + alpha * x[t]
         out[t] = y
 

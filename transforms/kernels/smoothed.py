@@ -7,44 +7,48 @@ from transforms.kernels.rolling import seeded_average
 
 
 @compiled
-def average_again(x: Floats, window: int, out: Floats) -> None:
+def average_again(x: Floats, known: int, window: int, out: Floats) -> None:
     """`seeded_average` from the first value of `x` that is not NaN."""
     alpha = 2 / (window + 1)
-    y = np.nan
-    for t in range(x.size):
+    y = out[known - 1] if known else np.nan
+    for t in range(known, x.size):
         y = x[t] if np.isnan(y) else (1 - alpha) * y + alpha * x[t]
         out[t] = y
 
 
 @compiled
-def dema(bounds: Ints, x: Floats, window: int, out: Floats, once: Floats, twice: Floats) -> None:
+def dema(bounds: Ints, known: Ints, x: Floats, window: int, out: Floats, once: Floats, twice: Floats) -> None:
     """`indicators.trend.dema`, with the averages of `smoothed`."""
     for g in range(bounds.size - 1):
         rows = slice(bounds[g], bounds[g + 1])
-        seeded_average(x[rows], window, 2 / (window + 1), once[rows])
-        average_again(once[rows], window, twice[rows])
-        for t in range(bounds[g], bounds[g + 1]):
+        seeded_average(x[rows], known[g], window, 2 / (window + 1), once[rows])
+        average_again(once[rows], known[g], window, twice[rows])
+        for t in range(bounds[g] + known[g], bounds[g + 1]):
             out[t] = 2 * once[t] - twice[t]
 
 
 @compiled
-def tema(bounds: Ints, x: Floats, window: int, out: Floats, once: Floats, twice: Floats, thrice: Floats) -> None:
+def tema(
+    bounds: Ints, known: Ints, x: Floats, window: int, out: Floats, once: Floats, twice: Floats, thrice: Floats
+) -> None:
     """`indicators.trend.tema`, with the averages of `smoothed`."""
     for g in range(bounds.size - 1):
         rows = slice(bounds[g], bounds[g + 1])
-        seeded_average(x[rows], window, 2 / (window + 1), once[rows])
-        average_again(once[rows], window, twice[rows])
-        average_again(twice[rows], window, thrice[rows])
-        for t in range(bounds[g], bounds[g + 1]):
+        seeded_average(x[rows], known[g], window, 2 / (window + 1), once[rows])
+        average_again(once[rows], known[g], window, twice[rows])
+        average_again(twice[rows], known[g], window, thrice[rows])
+        for t in range(bounds[g] + known[g], bounds[g + 1]):
             out[t] = 3 * once[t] - 3 * twice[t] + thrice[t]
 
 
 @compiled
-def trix(bounds: Ints, x: Floats, window: int, out: Floats, once: Floats, twice: Floats, thrice: Floats) -> None:
+def trix(
+    bounds: Ints, known: Ints, x: Floats, window: int, out: Floats, once: Floats, twice: Floats, thrice: Floats
+) -> None:
     """`indicators.momentum.trix`, with the averages of `smoothed`."""
-    tema(bounds, x, window, out, once, twice, thrice)
+    tema(bounds, known, x, window, out, once, twice, thrice)
     for g in range(bounds.size - 1):
-        for t in range(bounds[g], bounds[g + 1]):
+        for t in range(bounds[g] + known[g], bounds[g + 1]):
             before = thrice[t - 1] if t > bounds[g] else np.nan
             out[t] = 100 * (thrice[t] - before) / before if before else np.nan
 
@@ -52,6 +56,7 @@ def trix(bounds: Ints, x: Floats, window: int, out: Floats, once: Floats, twice:
 @compiled
 def ppo(
     bounds: Ints,
+    known: Ints,
     x: Floats,
     fast: int,
     slow: int,
@@ -65,18 +70,19 @@ def ppo(
     """`indicators.momentum.ppo`."""
     for g in range(bounds.size - 1):
         rows = slice(bounds[g], bounds[g + 1])
-        seeded_average(x[rows], fast, 2 / (fast + 1), quick[rows])
-        seeded_average(x[rows], slow, 2 / (slow + 1), lazy[rows])
-        for t in range(bounds[g], bounds[g + 1]):
+        seeded_average(x[rows], known[g], fast, 2 / (fast + 1), quick[rows])
+        seeded_average(x[rows], known[g], slow, 2 / (slow + 1), lazy[rows])
+        for t in range(bounds[g] + known[g], bounds[g + 1]):
             line[t] = 100 * (quick[t] - lazy[t]) / lazy[t] if lazy[t] else np.nan
-        seeded_average(line[rows], signal, 2 / (signal + 1), smooth[rows])
-        for t in range(bounds[g], bounds[g + 1]):
+        seeded_average(line[rows], known[g], signal, 2 / (signal + 1), smooth[rows])
+        for t in range(bounds[g] + known[g], bounds[g + 1]):
             histogram[t] = line[t] - smooth[t]
 
 
 @compiled
 def tsi(
     bounds: Ints,
+    known: Ints,
     x: Floats,
     long: int,
     short: int,
@@ -92,13 +98,13 @@ def tsi(
     for g in range(bounds.size - 1):
         start, end = bounds[g], bounds[g + 1]
         rows = slice(start, end)
-        for t in range(start, end):
+        for t in range(start + known[g], end):
             change[t] = x[t] - x[t - 1] if t > start else np.nan
             size[t] = abs(change[t])
-        seeded_average(change[rows], long, 2 / (long + 1), change[rows])
-        seeded_average(size[rows], long, 2 / (long + 1), size[rows])
-        seeded_average(change[rows], short, 2 / (short + 1), change_twice[rows])
-        seeded_average(size[rows], short, 2 / (short + 1), size_twice[rows])
-        for t in range(start, end):
+        seeded_average(change[rows], known[g], long, 2 / (long + 1), change[rows])
+        seeded_average(size[rows], known[g], long, 2 / (long + 1), size[rows])
+        seeded_average(change[rows], known[g], short, 2 / (short + 1), change_twice[rows])
+        seeded_average(size[rows], known[g], short, 2 / (short + 1), size_twice[rows])
+        for t in range(start + known[g], end):
             line[t] = 100 * change_twice[t] / size_twice[t] if size_twice[t] else 0.0
-        seeded_average(line[rows], signal, 2 / (signal + 1), smooth[rows])
+        seeded_average(line[rows], known[g], signal, 2 / (signal + 1), smooth[rows])
