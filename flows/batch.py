@@ -8,7 +8,7 @@ import polars as pl
 
 from flows.derive import Market, as_factors
 from flows.plan import Plan
-from storage.market.derived import Changes, Claim, DerivedStore
+from storage.market.derived import Changes, Claim, DerivedStore, distinct
 from transforms.adjust import split_adjust
 from transforms.equal import Scale, changed_rows
 from transforms.schema import UTC_US
@@ -28,6 +28,8 @@ class Batch:
     changes: list[Changes] = field(default_factory=list)
     open: list[pl.DataFrame] = field(default_factory=list)
     changed: set[str] = field(default_factory=set)
+    factors: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """Split factors of the batch's symbols, as they are going to be."""
 
     def compare(
         self,
@@ -40,10 +42,14 @@ class Batch:
         """Note what has to be written so that `stored` equals `computed`."""
         self.claim.keep_alive()
         changes = difference(table, computed, stored, key, scales)
-        if len(changes):
-            self.changes.append(changes)
-            self.changed |= changes.symbols
+        self.changes.append(changes)
         return changes
+
+    def adjusted(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """Bars in the order of (symbol, session), adjusted for splits."""
+        if self.factors.is_empty():
+            return bars
+        return split_adjust(bars.lazy(), as_factors(self.factors)).collect()
 
     def is_open(self, nearest: pl.DataFrame, *datasets: str) -> None:
         """Note buckets that time has yet to close (symbol, starts_at, due_at)."""
@@ -54,13 +60,50 @@ def difference(
     table: str, computed: pl.DataFrame, stored: pl.DataFrame, key: Sequence[str], scales: Mapping[str, Scale]
 ) -> Changes:
     """What has to be written and deleted so that the rows `stored` of a table equal `computed`."""
-    upserts, deletes = computed, stored.select(key)  # the first time there is nothing to compare with
-    if not stored.is_empty():
-        upserts = changed_rows(computed.lazy(), stored.lazy(), key, scales).collect()
-        gone = stored.join(computed, on=key, how="anti").select(key)
-        replaced = stored.join(upserts, on=key, how="semi").select(key)
-        deletes = pl.concat([gone, replaced])
-    return Changes(table, upserts.select(*key, *(c for c in scales if c not in key)), deletes)
+    names = [*key, *(c for c in scales if c not in key)]
+    if computed.is_empty() or stored.is_empty():  # as the first time: there is nothing to compare with
+        return Changes(table, _only(computed, names), _only(stored, key))
+    upserts = changed_rows(computed.lazy(), stored.lazy(), key, scales)
+    gone = stored.lazy().join(computed.lazy(), on=key, how="anti")
+    replaced = stored.lazy().join(upserts, on=key, how="semi")
+    found = pl.collect_all([upserts.select(names), pl.concat([gone.select(key), replaced.select(key)])])
+    return Changes(table, *found)
+
+
+def _only(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Some columns; without a call of the engine."""
+    return pl.DataFrame([rows.get_column(name) for name in names])
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """Rows of one series of every symbol as its raw rows say inside `spans`, and what that changed.
+
+    `table` has the rows that are stored, also outside of them. `touched`: the keys of rows that are new, other or gone.
+    `held`: how many rows of a symbol were stored inside the spans (symbol, count).
+    """
+
+    table: str
+    spans: pl.DataFrame
+    computed: pl.DataFrame
+    touched: pl.DataFrame
+    held: pl.DataFrame
+
+    @property
+    def symbols(self) -> list[str]:
+        """Whose rows changed."""
+        return sorted(distinct(self.touched["symbol"]))
+
+    @property
+    def since(self) -> pl.DataFrame:
+        """The first row of each symbol that changed: symbol, lo."""
+        return self.touched.group_by("symbol").agg(lo=pl.col("timestamp").min())
+
+    def whole(self, store: DerivedStore, symbols: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+        """The whole series of some symbols as it is going to be, in order."""
+        stored = store.whole(self.table, symbols, columns)
+        mine = self.computed.filter(pl.col("symbol").is_in(symbols)).select(columns)
+        return pl.concat([outside(stored, self.spans), mine]).sort(KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +115,19 @@ class Series:
     since: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"symbol": pl.String(), "lo": UTC_US}))
 
 
-def split_adjusted(store: DerivedStore, bars: pl.DataFrame, symbols: Sequence[str]) -> pl.DataFrame:
-    """Bars of these symbols in order, adjusted by their stored split factors."""
-    return split_adjust(bars.sort(KEY).lazy(), as_factors(store.factors(symbols))).collect()
-
-
 def within(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     """Rows that lie in one of the (disjoint) spans."""
-    return _marked(rows, spans).filter("inside").select(rows.columns)
+    return _marked(rows, spans).filter("inside").select(rows.columns).collect()
 
 
 def outside(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     """Rows that lie in none of the (disjoint) spans."""
-    return _marked(rows, spans).filter(~pl.col("inside")).select(rows.columns)
+    if rows.is_empty() or spans.is_empty():
+        return rows
+    return _marked(rows, spans).filter(~pl.col("inside")).select(rows.columns).collect()
 
 
-def _marked(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
-    starts = spans.sort("symbol", "lo").with_columns(timestamp="lo")
-    found = rows.sort(KEY).join_asof(starts, on="timestamp", by="symbol", check_sortedness=False)
+def _marked(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.LazyFrame:
+    starts = spans.lazy().select("symbol", "hi", timestamp="lo").sort("timestamp")
+    found = rows.lazy().sort("timestamp").join_asof(starts, on="timestamp", by="symbol", check_sortedness=False)
     return found.with_columns(inside=(pl.col("timestamp") < pl.col("hi")).fill_null(value=False))

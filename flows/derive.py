@@ -1,8 +1,9 @@
 """From raw frames to derived frames: what a refresh computes. Pure, one market at a time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Self
 
 import polars as pl
 
@@ -12,16 +13,21 @@ from transforms.resample import (
     bars_from_minutes,
     closed,
     fill_bars,
+    fold,
     merge_minutes,
     resample,
 )
-from transforms.schema import BARS, RAW_BARS, Interval
+from transforms.schema import BARS, INTRADAY_MINUTES, RAW_BARS, Interval
 from transforms.sentiment import SentimentRules, cutoff, momentum, sentiment_buckets
 from transforms.sessions import BucketRules, bucket_end, days_of, place
 from transforms.ticks import bars_from_ticks
 
 BEGINNING, END = date(1, 1, 1), date(9999, 12, 31)
 """Stand for no bound in the stored factors."""
+_LENGTHS = {**INTRADAY_MINUTES, "1d": 24 * 60}
+"""Minutes of an interval, the session's being the most."""
+_AROUND = timedelta(days=60)
+"""Longer than an exchange stays closed (38 days in Athens in 2015), so that there is a session on either side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,12 @@ class Market:
     sessions: pl.LazyFrame
     rules: BucketRules
     settings: Settings
+
+    def near(self, spans: pl.DataFrame) -> Self:
+        """The same market with the sessions from the first to the last of some spans alone, and some on either side."""
+        first, last = spans.select(pl.col("lo").min() - _AROUND, pl.col("hi").max() + _AROUND).row(0)
+        around = pl.col("open").is_between(first, last)
+        return replace(self, sessions=self.sessions.filter(around).collect().lazy())
 
     @property
     def sentiment_rules(self) -> SentimentRules:
@@ -117,26 +129,36 @@ def bars(prices: Prices, market: Market, as_of: datetime) -> BarSet:
     settings, sessions, rules = market.settings, market.sessions, market.rules
     rows = prices.rows.lazy().select(RAW_BARS.names())
     chosen = choose(rows, ("symbol", "granularity", "timestamp"), settings.source_rank)
-    vendor_minutes = chosen.filter(pl.col("granularity") == "1m").pipe(bars_from_minutes, sessions, rules)
-    traded = _one_source(prices.ticks.lazy(), market).pipe(bars_from_ticks, sessions, rules)
-    covered = prices.coverage.lazy().select("symbol", start="starts_at", end="ends_at")
-    minutes = merge_minutes(traded, vendor_minutes, covered).collect()
+    minutes = _minutes(prices, chosen, market).collect()
+    placed = minutes.lazy().pipe(place, sessions, rules).collect().lazy()
+    rollups: dict[Interval, pl.LazyFrame] = {"1m": placed.select(*BARS, *_when_closed("1m"))}
+    rollups |= {i: placed.pipe(fold, i, *_when_closed(i)) for i in settings.intervals[1:]}
 
-    coarse = chosen.filter(pl.col("granularity") != "1m").collect().lazy()
-    rollups: dict[Interval, pl.DataFrame] = {"1m": minutes}
-    fills: dict[Interval, pl.DataFrame] = {}
-    for interval in settings.intervals[1:]:
-        rollups[interval] = minutes.lazy().pipe(resample, interval, sessions, rules).collect()
-        reached = rollups[interval].lazy()
-        fills[interval] = fill_bars(coarse, interval, sessions, rules, reached).collect()
-    due = pl.collect_all([_with_due(frame, i, market) for i, frame in (*rollups.items(), *fills.items())])
+    coarse = chosen.filter(pl.col("granularity") != "1m").collect()
+    fills = {
+        i: fill_bars(coarse.lazy(), i, sessions, rules, rollups[i].select(BARS.names()))
+        for i in settings.intervals[1:]
+        if any(_LENGTHS[g] <= _LENGTHS[i] for g in coarse["granularity"].unique())
+    }
+    placed_fills = {i: rows.pipe(place, sessions, rules).select(*BARS, *_when_closed(i)) for i, rows in fills.items()}
+    due = pl.collect_all([*rollups.values(), *placed_fills.values()])
     ended = iter([frame.filter(pl.col("due_at") <= as_of).select(BARS.names()) for frame in due])
     return BarSet(
         minutes=minutes,
         rollups={interval: next(ended) for interval in rollups},
-        fills={interval: next(ended) for interval in fills},
+        fills={i: next(ended) if i in fills else pl.DataFrame(schema=BARS) for i in settings.intervals[1:]},
         open=_open(due, as_of),
     )
+
+
+def _minutes(prices: Prices, chosen: pl.LazyFrame, market: Market) -> pl.LazyFrame:
+    """Bars of one minute: from trades, and from vendors' where no trades are the whole truth."""
+    vendors = chosen.filter(pl.col("granularity") == "1m").pipe(bars_from_minutes, market.sessions, market.rules)
+    if prices.ticks.is_empty() and prices.coverage.is_empty():
+        return vendors
+    traded = _one_source(prices.ticks.lazy(), market).pipe(bars_from_ticks, market.sessions, market.rules)
+    covered = prices.coverage.lazy().select("symbol", start="starts_at", end="ends_at")
+    return merge_minutes(traded, vendors, covered)
 
 
 def _one_source(ticks: pl.LazyFrame, market: Market) -> pl.LazyFrame:
@@ -152,13 +174,12 @@ def _one_source(ticks: pl.LazyFrame, market: Market) -> pl.LazyFrame:
     return ticks.sort("symbol", "timestamp", "sequence")
 
 
-def _with_due(frame: pl.DataFrame, interval: Interval, market: Market) -> pl.LazyFrame:
-    """Bars with `starts_at`, where the day of each begins, and `due_at`, when its bucket closes.
+def _when_closed(interval: Interval) -> tuple[pl.Expr, pl.Expr]:
+    """`starts_at`, where the day of a placed row begins, and `due_at`, when its bucket closes.
 
     Not where the bucket itself starts: a vendor's hour stamped on the clock begins before the open it counts from.
     """
-    placed = frame.lazy().pipe(place, market.sessions, market.rules)
-    return placed.select(*BARS.names(), starts_at="_day_start", due_at=bucket_end(interval))
+    return pl.col("_day_start").alias("starts_at"), bucket_end(interval).alias("due_at")
 
 
 def _open(due: list[pl.DataFrame], as_of: datetime) -> pl.DataFrame:

@@ -104,6 +104,19 @@ def forecast(
     return done
 
 
+def outdated(deps: Deps, as_of: datetime) -> tuple[list[str], list[str]]:
+    """Symbols that were forecast, and those of them whose bars, or the way they are forecast from, changed since.
+
+    As of `as_of`, later forecasts aside. Nothing is fitted: fingerprints of the bars are compared.
+    """
+    store, rules = ForecastStore(deps.database), _rules(deps.settings)
+    made = store.made()["symbol"].to_list()
+    if not made:
+        return [], []
+    due = _due(store, rules, _method(rules), as_of, made, everything=False)
+    return made, due["symbol"].sort().to_list()
+
+
 def _all_known(deps: Deps, symbols: Sequence[str]) -> None:
     known = deps.outbox.newest(symbols)
     unknown = [symbol for symbol in symbols if symbol not in known]

@@ -13,6 +13,7 @@ from flows.derive import Market
 from flows.wiring import Deps
 from storage.market.calendars import MarketHours
 from storage.market.derived import SPANS
+from storage.market.instruments import InstrumentStore
 from transforms.adjust import choose
 from transforms.errors import PermanentError, UnknownSymbol
 from transforms.quality.gaps import Evidence, Question, completeness, gap_runs, gap_truth
@@ -27,7 +28,7 @@ _COVERED = pl.Schema({"symbol": pl.String(), "start": UTC_US, "end": UTC_US})
 class Asked:
     """Whose bars, of which interval, from which day to which, both included.
 
-    None: from the first stored bar's session, to the day of `as_of`.
+    None: from the first stored bar's session, to the day of `as_of`, or to the last day the symbol is traded.
     """
 
     symbol: str
@@ -59,18 +60,25 @@ class GapReport:
 
 
 def find_gaps(deps: Deps, asked: Asked, as_of: datetime) -> GapReport:
-    """Say for every expected bucket whether it is there, and else why not."""
+    """Say for every expected bucket whether it is there, and else why not.
+
+    None is expected outside the days on which the symbol is traded, as far as these are known.
+    """
     symbol = asked.symbol
-    market = deps.calendars.market_of(symbol)
-    if market is None or symbol == MARKET_SYMBOL:
+    known_as = InstrumentStore(deps.database).get(symbol)
+    if known_as is None or symbol == MARKET_SYMBOL:
         raise UnknownSymbol(_unknown(deps, symbol, as_of))
+    if known_as.renamed_to is not None:
+        raise UnknownSymbol(f"{symbol} was renamed to {known_as.renamed_to}; ask for that one")
+    market = known_as.market
     if asked.interval not in deps.settings.intervals:
         raise PermanentError(
             f"bars of {asked.interval} are not kept; kept are {', '.join(deps.settings.intervals)}"
             " (the setting `intervals`)"
         )
     hours = deps.calendars.hours(market, as_of.date())
-    last = asked.last or as_of.astimezone(ZoneInfo(hours.time_zone)).date()
+    today = as_of.astimezone(ZoneInfo(hours.time_zone)).date()
+    last = asked.last or min(today, known_as.active_to or today)
     first = asked.first or _first_session(deps, asked)
     _check(first, last, hours.sessions)
     start, end = _bounds(first, last, hours)

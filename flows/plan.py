@@ -1,13 +1,22 @@
 """From dirty windows to the sessions that have to be computed again. One market at a time; pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Self
 
 import polars as pl
 
+from storage.market.retention import Frozen, thawed
 from transforms.sentiment import SentimentRules, cutoff
 from transforms.sessions import days_of
+
+PRICES = ("ticks", "bars", "prices")
+"""Datasets of windows that ask for the bars of their sessions."""
+SCORES = ("sentiment", "scores")
+"""Datasets of windows that ask for the sentiment of their sessions."""
+FORCED = ("prices", "scores", "indicators", "correlations", "keys")
+"""Datasets of windows that no raw row opened: a setting did, or `verify --repair` (docs/incremental.md)."""
 
 _MARGIN = timedelta(hours=1)
 """Read around a sentiment session so that the clock hours at its edges are whole."""
@@ -22,31 +31,48 @@ class Plan:
     `sentiment`: symbol, session, after (the cutoff before), cutoff, day_start and open of every session whose
     messages are counted again.
     `actions`: symbols whose corporate actions changed.
+    `forced`: symbols by the derived dataset that is to be computed again though no raw row of it changed.
     """
 
     symbols: list[str]
     prices: pl.DataFrame
     sentiment: pl.DataFrame
     actions: list[str]
+    forced: Mapping[str, list[str]] = field(default_factory=dict)
+
+    def again(self, dataset: str) -> list[str]:
+        """The symbols of which a derived dataset is to be computed again whatever changed."""
+        return self.forced.get(dataset, [])
+
+    def without(self, frozen: Frozen) -> Self:
+        """The same but for the sessions that read rows which have expired."""
+        if not frozen:
+            return self
+        messages = self.sentiment.with_columns(_lo=pl.col("after") - _MARGIN, _hi=pl.col("cutoff") + _MARGIN)
+        return replace(
+            self,
+            prices=thawed(self.prices, frozen.prices, "day_start", "day_end"),
+            sentiment=thawed(messages, frozen.sentiment, "_lo", "_hi").drop("_lo", "_hi"),
+        )
 
     def price_spans(self) -> pl.DataFrame:
         """The stretches of raw price rows and of bars that the sessions cover."""
-        return _merged(self.prices.select("symbol", lo="day_start", hi="day_end"), timedelta(days=4))
+        return merged(self.prices.select("symbol", lo="day_start", hi="day_end"), timedelta(days=4))
 
     def sentiment_spans(self) -> pl.DataFrame:
         """The stretches of messages to read; an hour more on either side."""
         lo, hi = pl.col("after") - _MARGIN, pl.col("cutoff") + _MARGIN
-        return _merged(self.sentiment.select("symbol", lo=lo, hi=hi), timedelta(0))
+        return merged(self.sentiment.select("symbol", lo=lo, hi=hi), timedelta(0))
 
     def hour_spans(self) -> pl.DataFrame:
         """The starts of the clock hours that meet the sentiment sessions."""
         lo, hi = pl.col("after") - _MARGIN + _JUST_AFTER, pl.col("cutoff") + _JUST_AFTER
-        return _merged(self.sentiment.select("symbol", lo=lo, hi=hi), timedelta(0))
+        return merged(self.sentiment.select("symbol", lo=lo, hi=hi), timedelta(0))
 
     def label_spans(self) -> pl.DataFrame:
         """Where the labels of the sentiment sessions lie, whatever hours are kept; sessions between them as well."""
         labels = self.sentiment.select("symbol", lo="day_start", hi=pl.col("open") + _JUST_AFTER)
-        return _merged(labels, timedelta(days=4))
+        return merged(labels, timedelta(days=4))
 
 
 def plan_windows(
@@ -64,18 +90,24 @@ def plan_windows(
     """
     actions = windows.filter(pl.col("dataset") == "actions")["symbol"].unique().sort().to_list()
     span = ("symbol", "starts_at", "ends_at")
+    forced = {
+        str(dataset): part["symbol"].unique().sort().to_list()
+        for (dataset,), part in windows.group_by("dataset")
+        if dataset in FORCED
+    }
     touched = pl.concat(
         [
-            windows.filter(pl.col("dataset").is_in(["ticks", "bars"])).select(span),
+            windows.filter(pl.col("dataset").is_in(PRICES)).select(span),
             adjusted.filter(pl.col("symbol").is_in([*actions, *restated])).select(span),
         ]
     )
-    messages = windows.filter(pl.col("dataset") == "sentiment").select(span)
+    messages = windows.filter(pl.col("dataset").is_in(SCORES)).select(span)
     return Plan(
         symbols=windows["symbol"].unique().sort().to_list(),
         prices=_price_sessions(touched, sessions),
         sentiment=_sentiment_sessions(messages, sessions, rules),
         actions=actions,
+        forced=forced,
     )
 
 
@@ -119,26 +151,30 @@ def _sentiment_sessions(windows: pl.DataFrame, sessions: pl.DataFrame, rules: Se
 
 def _exploded(windows: pl.DataFrame, first: pl.Series, last: pl.Series, sessions: pl.DataFrame) -> pl.DataFrame:
     """Each window's symbol with each of the sessions from `first` up to, not including, `last`; once each."""
-    numbered = sessions.with_row_index("number")
     return (
-        windows.select("symbol", first=first, last=last)
+        windows.lazy()
+        .select("symbol", first=first, last=last)
         .with_columns(number=pl.int_ranges("first", "last", dtype=pl.UInt32))
         .explode("number")
         .drop_nulls("number")
         .select("symbol", "number")
         .unique()
-        .join(numbered, on="number", how="inner")
+        .join(sessions.lazy().with_row_index("number"), on="number", how="inner")
         .drop("number")
         .sort("symbol", "session")
+        .collect()
     )
 
 
-def _merged(spans: pl.DataFrame, gap: timedelta) -> pl.DataFrame:
-    """Spans of a symbol that meet, or lie at most `gap` apart, become one."""
+def merged(spans: pl.DataFrame | pl.LazyFrame, gap: timedelta, series: Sequence[str] = ("symbol",)) -> pl.DataFrame:
+    """Spans (lo, hi) of a series that meet, or lie at most `gap` apart, become one."""
+    apart = (pl.col("lo") - pl.col("hi").shift(1) > gap).fill_null(value=True)
     return (
-        spans.sort("symbol", "lo")
-        .with_columns(run=(pl.col("lo") - pl.col("hi").shift(1) > gap).fill_null(value=True).cum_sum().over("symbol"))
-        .group_by("symbol", "run", maintain_order=True)
+        spans.lazy()
+        .sort(*series, "lo")
+        .with_columns(run=apart.cum_sum().over(series))
+        .group_by(*series, "run", maintain_order=True)
         .agg(lo=pl.col("lo").min(), hi=pl.col("hi").max())
-        .select("symbol", "lo", "hi")
+        .select(*series, "lo", "hi")
+        .collect()
     )

@@ -1,34 +1,26 @@
 """One refresh transaction: what was claimed is read, computed, compared with what is stored, and written."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import polars as pl
 
 from flows import derive
-from flows.batch import KEY, Batch, Series, outside
+from flows.batch import KEY, Batch, Revised, outside
 from flows.derive import Market, Prices
-from flows.plan import leftover, plan_windows
+from flows.graph import market_datasets
+from flows.plan import PRICES, leftover, plan_windows
 from flows.recompute_correlation import correlations
+from flows.recompute_indicators import indicators
 from flows.recompute_sentiment import sentiment
-from storage.market.derived import Claim, DerivedStore, MarketDataset
-from transforms import catalogue
-from transforms.adjust import split_adjust
+from storage.market.derived import Claim, DerivedStore
+from storage.market.retention import Frozen
 from transforms.equal import Scale
 from transforms.schema import BARS, OHLCV, UTC_US, Interval
 from transforms.sessions import days_of
 
 _EXACT_BARS: Mapping[str, Scale] = dict.fromkeys(("session", *OHLCV))
-_MARKET_WIDE: Mapping[str, MarketDataset] = {
-    "quotes": "quotes",
-    "correlations": "correlations",
-    "bars_1d_rollup": "returns",
-    "bars_1d_fill": "returns",
-    "adjustment_factors": "returns",
-}
-"""Which of the market's windows a change of a table opens; a symbol never published before opens that of quotes."""
 _OPEN = {"symbol": pl.String(), "starts_at": UTC_US, "due_at": UTC_US, "dataset": pl.String()}
-_FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 _QUOTE_COLUMNS = (
     "session",
     "timestamp",
@@ -43,27 +35,44 @@ _QUOTE_COLUMNS = (
 )
 
 
-def recompute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime) -> Batch:
+def recompute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime, frozen: Frozen) -> Batch:
     """Bring the derived rows of the claimed symbols to what their raw rows say at `as_of`, and consume the claim."""
-    sessions = market.sessions.collect()
-    adjusted = store.vendor_adjusted(claim.symbols)
-    restated = _restated(store, claim.windows, adjusted)
-    plan = plan_windows(claim.windows, sessions, adjusted, restated, market.sentiment_rules)
-    batch = Batch(store, claim, plan, market, as_of)
-
-    factors, readjusted = _factors(batch)
-    closes = _prices(batch, adjusted, factors, readjusted)
-    scores = sentiment(batch)
-    correlations(batch, closes, scores)
-
+    batch = compute(store, claim, market, as_of, frozen)
+    listed_anew = _of_messages_alone(batch)
     for changes in batch.changes:
         claim.write(changes)
     nearest = pl.concat(batch.open) if batch.open else pl.DataFrame(schema=_OPEN)
     claim.finish(leftover(claim.windows, nearest))
     if batch.changed:
         unknown = claim.publish(sorted(batch.changed), as_of)
-        reached = {_MARKET_WIDE[changes.table] for changes in batch.changes if changes.table in _MARKET_WIDE}
-        claim.mark_market(as_of, reached | ({"quotes"} if unknown else set()))
+        reached = market_datasets({changes.table for changes in batch.changes}, market.settings.intervals)
+        claim.mark_market(as_of, reached | ({"quotes"} if unknown or listed_anew else set()))
+    return batch
+
+
+def _of_messages_alone(batch: Batch) -> bool:
+    """Whether messages changed of a symbol that has no quote: it may be the catalogue's by its first, or no more."""
+    told = {s for changes in batch.changes if changes.table.startswith("sentiment_") for s in changes.symbols}
+    return bool(told) and bool(told - {*batch.store.whole("quotes", sorted(told), ("symbol",))["symbol"]})
+
+
+def compute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime, frozen: Frozen) -> Batch:
+    """What the claimed windows reach and how its rows differ from those that are stored; nothing is written.
+
+    Sessions whose raw rows have expired (`frozen`) are left as they are.
+    """
+    sessions = market.sessions.collect()
+    adjusted = store.vendor_adjusted(claim.symbols)
+    restated = _restated(store, claim.windows, adjusted)
+    plan = plan_windows(claim.windows, sessions, adjusted, restated, market.sentiment_rules).without(frozen)
+    batch = Batch(store, claim, plan, market, as_of)
+
+    batch.factors, readjusted = _factors(batch)
+    coarsest = _prices(batch, adjusted, readjusted)
+    scores = sentiment(batch)
+    correlations(batch, coarsest, readjusted, scores)
+    batch.changes = [changes for changes in batch.changes if len(changes)]
+    batch.changed = {*plan.again("keys"), *(symbol for changes in batch.changes for symbol in changes.symbols)}
     return batch
 
 
@@ -87,20 +96,21 @@ def _factors(batch: Batch) -> tuple[pl.DataFrame, list[str]]:
     return pl.concat([stored.filter(~of_changed), computed]), sorted(changes.symbols)
 
 
-def _prices(batch: Batch, adjusted: pl.DataFrame, factors: pl.DataFrame, readjusted: list[str]) -> Series:
-    """Bars, indicators and quotes; returns what became of the daily bars."""
+def _prices(batch: Batch, adjusted: pl.DataFrame, readjusted: list[str]) -> Revised:
+    """Bars, indicators and quotes; returns what became of the coarsest bars that are kept."""
     spans = batch.plan.price_spans()
     bar_set = _bars(batch, spans, adjusted)
-    intervals = batch.market.settings.intervals
-    for interval in intervals:
-        series = _store_bars(batch, interval, spans, bar_set, readjusted)
-        if interval != "1m":
-            _indicators(batch, interval, series, factors, readjusted)
-    _quotes(batch, bar_set, series, factors, spans)
-    if intervals[-1] != "1d":
-        return Series(pl.DataFrame(schema=BARS), [])
-    since = series.since.filter(~pl.col("symbol").is_in(readjusted))
-    return Series(split_adjust(series.bars.lazy(), derive.as_factors(factors)).collect(), series.changed, since)
+    again = sorted({*readjusted, *batch.plan.again("indicators")})
+    computed = {interval: _tables(interval, bar_set) for interval in batch.market.settings.intervals}
+    tables = [table for each in computed.values() for table in each]
+    stored = batch.store.inside(dict.fromkeys(tables, spans), BARS.names())
+    revised = {interval: _store_bars(batch, interval, computed[interval], stored, spans) for interval in computed}
+    coarse: dict[Interval, Revised] = {i: bars for i, bars in revised.items() if i != "1m"}
+    if coarse:
+        indicators(batch, coarse, again)
+    bars = revised[batch.market.settings.intervals[-1]]
+    _quotes(batch, bar_set, bars, readjusted)
+    return bars
 
 
 def _bars(batch: Batch, spans: pl.DataFrame, adjusted: pl.DataFrame) -> derive.BarSet:
@@ -113,85 +123,63 @@ def _bars(batch: Batch, spans: pl.DataFrame, adjusted: pl.DataFrame) -> derive.B
         rows=derive.raw_prices(rows, actions, adjusted, batch.market),
         coverage=store.coverage(batch.plan.symbols, "ticks"),
     )
-    bar_set = derive.bars(prices, batch.market, batch.as_of)
-    batch.is_open(bar_set.open, "ticks", "bars")
+    near = batch.market if spans.is_empty() else batch.market.near(spans)
+    bar_set = derive.bars(prices, near, batch.as_of)
+    batch.is_open(bar_set.open, *PRICES)
     return bar_set
 
 
+def _tables(interval: Interval, bar_set: derive.BarSet) -> dict[str, pl.DataFrame]:
+    """The tables that hold the bars of an interval, and what was computed for each."""
+    if interval == "1m":
+        return {"bars_1m": bar_set.rollups["1m"]}
+    return {f"bars_{interval}_rollup": bar_set.rollups[interval], f"bars_{interval}_fill": bar_set.fills[interval]}
+
+
 def _store_bars(
-    batch: Batch, interval: Interval, spans: pl.DataFrame, bar_set: derive.BarSet, readjusted: list[str]
-) -> Series:
-    """Compare one interval's bars with the stored ones; the whole series of every symbol whose bars changed.
-
-    Of minutes it is only wanted where nothing coarser is kept.
-    """
-    tables = (
-        {"bars_1m": bar_set.rollups["1m"]}
-        if interval == "1m"
-        else {
-            f"bars_{interval}_rollup": bar_set.rollups[interval],
-            f"bars_{interval}_fill": bar_set.fills[interval],
-        }
+    batch: Batch,
+    interval: Interval,
+    computed: Mapping[str, pl.DataFrame],
+    stored: Mapping[str, pl.DataFrame],
+    spans: pl.DataFrame,
+) -> Revised:
+    """Compare one interval's bars with the stored ones."""
+    changes = [batch.compare(table, rows, stored[table], KEY, _EXACT_BARS) for table, rows in computed.items()]
+    return Revised(
+        table=f"bars_{interval}",
+        spans=spans,
+        computed=pl.concat(computed.values()),
+        touched=pl.concat([rows.select(KEY) for each in changes for rows in (each.upserts, each.deletes)]),
+        held=pl.concat([stored[table].select("symbol") for table in computed]).group_by("symbol").agg(count=pl.len()),
     )
-    touched: list[pl.DataFrame] = []
-    for table, computed in tables.items():
-        stored = batch.store.stored(table, spans, BARS.names())
-        changes = batch.compare(table, computed, stored, KEY, _EXACT_BARS)
-        touched += [changes.upserts.select(KEY), changes.deletes.select(KEY)]
-    since = pl.concat(touched).group_by("symbol").agg(lo=pl.col("timestamp").min())
-    changed = sorted({*since["symbol"], *readjusted})
-    if not changed or (interval == "1m" and len(bar_set.rollups) > 1):
-        return Series(pl.DataFrame(schema=BARS), [])
-    computed = pl.concat([frame.filter(pl.col("symbol").is_in(changed)) for frame in tables.values()])
-    before = batch.store.whole(f"bars_{interval}", changed, BARS.names())
-    return Series(pl.concat([outside(before, spans), computed]).sort(KEY), changed, since)
 
 
-def _indicators(batch: Batch, interval: Interval, series: Series, factors: pl.DataFrame, readjusted: list[str]) -> None:
-    """Indicators from the first changed bar on: none of them looks ahead, so what lies before stands.
-
-    By the kernels, however few the rows: values must not depend on which symbols a batch happens to hold.
-    """
-    if not series.changed:
-        return
-    chosen = batch.market.settings.indicators
-    scales: dict[str, Scale] = {column.name: column.scale for column in catalogue.columns_of(chosen)}
-    whole = pl.DataFrame({"symbol": readjusted}, schema={"symbol": pl.String})
-    since = pl.concat(
-        [
-            series.since.filter(~pl.col("symbol").is_in(readjusted)),
-            whole.with_columns(lo=pl.lit(datetime(1, 1, 1, tzinfo=UTC), dtype=UTC_US)),
-        ]
-    )
-    adjusted = split_adjust(series.bars.lazy(), derive.as_factors(factors))
-    values = (
-        catalogue.compute(adjusted, chosen, keep=("close", "volume"), engine="compiled")
-        .join(since.lazy(), on="symbol")
-        .filter(pl.col("timestamp") >= pl.col("lo"))
-        .drop("lo")
-        .collect()
-    )
-    table = f"indicators_{interval}"
-    spans = since.with_columns(hi=pl.lit(_FOREVER, dtype=UTC_US))
-    stored = batch.store.stored(table, spans, (*KEY, "session", *scales))
-    batch.compare(table, values, stored, KEY, {"session": None, **scales})
-
-
-def _quotes(batch: Batch, bar_set: derive.BarSet, coarsest: Series, factors: pl.DataFrame, spans: pl.DataFrame) -> None:
+def _quotes(batch: Batch, bar_set: derive.BarSet, coarsest: Revised, readjusted: list[str]) -> None:
     """Quotes from the minutes, and from the `coarsest` bars kept, which are those of days unless these are not."""
-    symbols = sorted({*coarsest.changed, *spans["symbol"]})
+    spans = coarsest.spans
+    symbols = sorted({*coarsest.symbols, *readjusted, *spans["symbol"]})
     if not symbols:
         return
-    interval = batch.market.settings.intervals[-1]
     stored = batch.store.whole("quotes", symbols, ("symbol", *_QUOTE_COLUMNS))
-    unchanged = batch.store.whole(f"bars_{interval}", sorted({*symbols} - {*coarsest.changed}), BARS.names())
-    daily = pl.concat([coarsest.bars, unchanged]).sort(KEY)
-    if interval != "1d":
-        daily = derive.days(daily, batch.market, batch.as_of)
+    daily = _newest_days(batch, coarsest, symbols)
     kept = outside(stored, spans)
     minutes = pl.concat([bar_set.minutes, _minutes_before(batch, bar_set, daily, kept, spans)])
-    computed = derive.quotes(minutes, daily, kept, factors)
+    computed = derive.quotes(minutes, daily, kept, batch.factors)
     batch.compare("quotes", computed, stored, ("symbol",), dict.fromkeys(_QUOTE_COLUMNS))
+
+
+def _newest_days(batch: Batch, coarsest: Revised, symbols: list[str]) -> pl.DataFrame:
+    """The 1d bars of each symbol that a quote can be made of, in order: at least the newest two."""
+    if coarsest.table != "bars_1d":
+        return derive.days(coarsest.whole(batch.store, symbols, BARS.names()), batch.market, batch.as_of)
+    counts = (
+        pl.DataFrame({"symbol": symbols})
+        .join(coarsest.held, on="symbol", how="left")
+        .select("symbol", count=pl.col("count").fill_null(0) + 2)
+    )
+    stored = batch.store.newest(coarsest.table, counts, BARS.names())
+    mine = coarsest.computed.filter(pl.col("symbol").is_in(symbols))
+    return pl.concat([outside(stored, coarsest.spans), mine]).sort(KEY)
 
 
 def _minutes_before(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from flows.batch import KEY, Batch, Series, split_adjusted
+from flows.batch import KEY, Batch, Revised, Series
 from storage.settings import Settings
 from transforms.correlation import correlations as over_all_sessions
 from transforms.correlation import daily_pairs, daily_returns, rolling_correlations
@@ -21,13 +21,18 @@ _DAY = timedelta(days=1)
 """What the label of a session's sentiment may be away from that of its bar."""
 
 
-def correlations(batch: Batch, closes: Series, scores: Series) -> None:
-    """Correlations of every symbol whose daily closes or daily sentiment changed."""
+def correlations(batch: Batch, daily: Revised, readjusted: list[str], scores: Series) -> None:
+    """Correlations of every symbol whose daily closes, their adjustment or daily sentiment changed."""
     settings = batch.market.settings
-    symbols = sorted({*closes.changed, *scores.changed})
-    if not symbols or "1d" not in settings.intervals:
+    if "1d" not in settings.intervals:
         return
-    bars = pl.concat([closes.bars, _adjusted_daily(batch, [s for s in symbols if s not in closes.changed])]).sort(KEY)
+    again = [*readjusted, *batch.plan.again("correlations")]
+    symbols = sorted({*daily.symbols, *again, *scores.changed})
+    if settings.missing_sentiment == "leave_out":  # without a message there is no pair
+        symbols = sorted({*scores.changed, *batch.store.correlated(symbols)})
+    if not symbols:
+        return
+    bars = batch.adjusted(daily.whole(batch.store, symbols, BARS.names()))
     pairs = daily_pairs(
         daily_returns(bars.lazy()), _daily_scores(batch, symbols, scores).lazy(), settings.missing_sentiment
     ).collect()
@@ -36,7 +41,9 @@ def correlations(batch: Batch, closes: Series, scores: Series) -> None:
     whole = computed.rename({"window": "window_sessions"}).collect()
     stored = batch.store.whole("correlations", symbols, (*_WHOLE_KEY, *_WHOLE))
     batch.compare("correlations", whole, stored, _WHOLE_KEY, _WHOLE)
-    _rolling(batch, bars, pairs, _since(symbols, closes, scores))
+    since = pl.concat([daily.since.filter(~pl.col("symbol").is_in(again)), scores.since])
+    untold = [*again, *({*scores.changed} - {*scores.since["symbol"]})]
+    _rolling(batch, bars, pairs, _since(symbols, since, untold))
 
 
 def _rolling(batch: Batch, bars: pl.DataFrame, pairs: pl.DataFrame, since: pl.DataFrame) -> None:
@@ -66,11 +73,9 @@ def _lookback(settings: Settings) -> int:
     return max(settings.correlation_windows, default=1) - 1 + max(map(abs, settings.rolling_lags), default=0)
 
 
-def _since(symbols: list[str], closes: Series, scores: Series) -> pl.DataFrame:
+def _since(symbols: list[str], told: pl.DataFrame, untold: list[str]) -> pl.DataFrame:
     """From when on each symbol's daily series may have changed (symbol, lo, hi), the last being for ever."""
-    told = pl.concat([closes.since, scores.since])
     told = told.select("symbol", lo=pl.when(pl.col("lo") > _BEGINNING + _DAY).then(pl.col("lo") - _DAY))
-    untold = [s for series in (closes, scores) for s in series.changed if s not in set(series.since["symbol"])]
     whole = pl.DataFrame({"symbol": untold}, schema={"symbol": pl.String}).with_columns(lo=pl.lit(None, UTC_US))
     each = pl.concat([told, whole]).with_columns(pl.col("lo").fill_null(pl.lit(_BEGINNING, UTC_US)))
     earliest = each.filter(pl.col("symbol").is_in(symbols)).group_by("symbol").agg(pl.col("lo").min())
@@ -82,7 +87,3 @@ def _daily_scores(batch: Batch, symbols: list[str], scores: Series) -> pl.DataFr
     columns = ("symbol", "session", "mean_score", "count")
     unchanged = batch.store.whole("sentiment_1d", [s for s in symbols if s not in scores.changed], columns)
     return pl.concat([unchanged, scores.bars.select(columns)]) if scores.changed else unchanged
-
-
-def _adjusted_daily(batch: Batch, symbols: list[str]) -> pl.DataFrame:
-    return split_adjusted(batch.store, batch.store.whole("bars_1d", symbols, BARS.names()), symbols)

@@ -11,9 +11,10 @@ from datetime import datetime
 
 import polars as pl
 
-from flows.batch import difference, split_adjusted
-from flows.derive import Market
+from flows.batch import difference
+from flows.derive import Market, as_factors
 from storage.market.derived import LEFTOVER, Changes, Claim, DerivedStore
+from transforms.adjust import split_adjust
 from transforms.correlation import MATRIX, findings, return_matrix
 from transforms.equal import Scale
 from transforms.schema import BARS, MARKET_SYMBOL, UTC_US
@@ -90,5 +91,6 @@ def _computed_matrix(store: DerivedStore, market: Market) -> pl.DataFrame:
     before, after, since = window["day_start"][0], window["day_end"][-1], window["session"][1]
     symbols = newest.filter(pl.col("session") >= since)["symbol"]
     spans = pl.DataFrame({"symbol": symbols}).with_columns(lo=pl.lit(before, UTC_US), hi=pl.lit(after, UTC_US))
-    adjusted = split_adjusted(store, store.stored("bars_1d", spans, BARS.names()), symbols.to_list())
+    bars = store.stored("bars_1d", spans, BARS.names()).sort("symbol", "timestamp")
+    adjusted = split_adjust(bars.lazy(), as_factors(store.factors(symbols.to_list()))).collect()
     return return_matrix(adjusted, since, settings.matrix_symbols, settings.correlation_min_n)

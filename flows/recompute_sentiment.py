@@ -6,7 +6,7 @@ import polars as pl
 
 from flows import derive
 from flows.batch import KEY, Batch, Series, within
-from flows.plan import Plan
+from flows.plan import SCORES, Plan
 from transforms.equal import Scale, changed_rows
 
 _SENTIMENT_SCALES: Mapping[str, Scale] = {
@@ -28,7 +28,7 @@ def sentiment(batch: Batch) -> Series:
     if spans.is_empty():
         return Series(pl.DataFrame(), [])
     computed, still_open = derive.sentiment(batch.store.raw("sentiment_data", spans), batch.market, batch.as_of)
-    batch.is_open(still_open, "sentiment")
+    batch.is_open(still_open, *SCORES)
     columns = (*KEY, *_SENTIMENT_SCALES)
     hours = batch.plan.hour_spans()
     stored = batch.store.stored("sentiment_1h", hours, columns)
@@ -43,13 +43,16 @@ def _daily(batch: Batch, computed: pl.DataFrame) -> Series:
     stored = _counted(batch.plan, stored)
     fresh = changed_rows(computed.lazy(), stored.lazy(), KEY, _SENTIMENT_SCALES).collect()
     touched = pl.concat([fresh.select(KEY), stored.join(computed, on=KEY, how="anti").select(KEY)])
+    again = computed.filter(pl.col("symbol").is_in(batch.plan.again("scores")))  # its momentum may be another
+    touched = pl.concat([touched, again.select(KEY)]).unique()
     since = touched.group_by("symbol").agg(lo=pl.col("timestamp").min())
     if since.is_empty():
         return Series(pl.DataFrame(), [])
     symbols = since["symbol"].sort().to_list()
     before = batch.store.whole("sentiment_1d", symbols, (*KEY, *_DAILY_SCALES))
     kept = before.drop("momentum").join(touched, on=KEY, how="anti")
-    after = derive.with_momentum(pl.concat([kept, fresh]), batch.market).select(before.columns)
+    mine = computed.join(touched, on=KEY, how="semi")
+    after = derive.with_momentum(pl.concat([kept, mine]), batch.market).select(before.columns)
     batch.compare("sentiment_1d", _from(after, since), _from(before, since), KEY, _DAILY_SCALES)
     return Series(after, symbols, since)
 

@@ -10,8 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from flows.changed_settings import Change
 from flows.chart import FAINT
 from flows.page import count, plain_table, seconds
+from flows.retention import Kept
 from storage.cache.publisher import Memory
 from storage.market.status import Dirty, Holding, Rejected, Unpublished
 
@@ -46,6 +48,8 @@ class Status:
     unpublished: Unpublished
     cache: Cache
     runs: Sequence[Mapping[str, Any]]
+    changed: Sequence[Change] = ()
+    kept: Sequence[Kept] = ()
 
 
 def status_page(status: Status) -> RenderableType:
@@ -131,6 +135,11 @@ def _waiting(status: Status) -> Table:
     later = f"; {dirty.windows - dirty.due:,} later" if dirty.windows > dirty.due else ""
     following = f", the next at {_moment(dirty.next_due)}" if dirty.next_due else ""
     table.add_row(Text("dirty windows", "bold"), f"{due}{later}{following}")
+    if dirty.datasets:
+        table.add_row("", ", ".join(f"{windows:,} of {dataset}" for dataset, windows in dirty.datasets.items()))
+    for change in status.changed:
+        recorded = age(status.as_of, change.applied_at)
+        table.add_row(Text("changed setting", "bold"), f"{change}; what was before was recorded {recorded} ago")
     waiting = count(status.unpublished.symbols, "symbol") if status.unpublished.symbols else "none"
     oldest = status.unpublished.oldest
     since = f", the oldest as of {_moment(oldest)}" if oldest else ""
@@ -139,7 +148,20 @@ def _waiting(status: Status) -> Table:
     table.add_row(Text("cache", "bold"), entries)
     checked = f"{age(status.as_of, cache.checked)} ago" if cache.checked else "never"
     table.add_row(Text("checked", "bold"), checked)
+    for number, line in enumerate(_kept(status.kept)):
+        table.add_row(Text("" if number else "retention", "bold"), line)
     return table
+
+
+def _kept(kept: Sequence[Kept]) -> Iterable[str]:
+    """A line a dataset whose raw rows expire, or did."""
+    for each in kept:
+        if each.horizon is None and each.keeps is None:
+            continue
+        keeps = "not any more" if each.keeps is None else f"after {duration(each.keeps)}"
+        horizon = f"gone before {_moment(each.horizon)}" if each.horizon else "nothing gone yet"
+        held = f"; {count(len(each.holds), 'hold')} until {_moment(each.holds[-1].expires_at)}" if each.holds else ""
+        yield f"{each.dataset} expire {keeps}, {horizon}{held}"
 
 
 def _memory(memory: Memory) -> str:
@@ -157,7 +179,8 @@ def _runs(runs: Sequence[Mapping[str, Any]], as_of: datetime) -> RenderableType:
     for run in runs:
         ended = run["finished_at"]
         took = seconds((ended - run["started_at"]).total_seconds()) if ended else ""
-        state = Text(str(run["state"]), {"finished": "", "failed": "bold red"}.get(run["state"], "yellow"))
+        styles = {"finished": "", "failed": "bold red", "lost": "bold red"}
+        state = Text(str(run["state"]), styles.get(run["state"], "yellow"))
         if run["error"]:
             state.append(f"  {str(run['error']).splitlines()[0][:60]}", FAINT)
         table.add_row(f"{run['id']} {run['kind']}", f"{age(as_of, run['started_at'])} ago", took, state)
@@ -171,6 +194,8 @@ def _advice(status: Status) -> Iterable[Text]:
         yield _warning(
             f"the cache uses {memory.share:.0%} of its memory; raise maxmemory before it has to give up entries"
         )
+    if status.changed:
+        yield _warning("settings are not those of the last refresh; the next one computes again what depends on them")
     if status.dirty.due:
         yield _warning("rows changed since the last refresh: warmbars refresh")
     if status.unpublished.symbols:

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from flows import changed_settings
 from flows.batch import Batch as Recomputed
 from flows.recompute import recompute
 from flows.recompute_market import MarketWide, recompute_market
 from flows.sources.base import Batch, Failure, Source
 from flows.wiring import Deps, silent
-from storage.cache.publisher import PartlyPublished
-from storage.cache.sweeper import to_republish
+from storage.cache.publisher import PartlyPublished, Publication
+from storage.cache.sweeper import to_republish, unknown
 from storage.market.derived import Due
 from storage.market.outbox import Sent
 from storage.market.raw import Rows, Written
+from storage.market.refusals import Origin as RowsOrigin
+from storage.market.retention import RetentionMoved
 from storage.market.runs import Run
 from transforms.errors import PermanentError
 from transforms.schema import MARKET_SYMBOL
@@ -114,15 +117,17 @@ def _stored(deps: Deps, run: Run, source: str, item: Batch | Failure, reject_lim
         return FileReport(source, item.origin.name, "?", 0, 0, Written(), error=str(item.error))
     if item.price_basis == "split_dividend":
         return FileReport(source, item.origin.name, item.dataset, item.frame.height, 0, Written(), error=_UNADJUSTABLE)
-    good, rejected = item.checked(run.as_of, deps.settings.future_tolerance)
+    good, rejected = item.numbered(run.as_of, deps.settings.future_tolerance)
     deps.raw.reject(rejected, run.id, reject_limit)
-    rows = Rows(item.dataset, good, item.price_basis, item.market, run.id)
+    origin = RowsOrigin(item.origin.digest, item.origin.name, max(0, reject_limit - rejected.height))
+    rows = Rows(item.dataset, good, item.price_basis, item.market, run.id, origin)
     if item.mode == "replace" and item.time_zone is not None:
         written = sum(deps.raw.replace(rows, item.time_zone), Written())
     else:
         written = deps.raw.upsert(rows)
-    read = good.height + rejected.height
-    return FileReport(source, item.origin.name, item.dataset, read, rejected.height, written, item.notes)
+    read, refused = good.height + rejected.height, rejected.height + written.refused
+    notes = (*item.notes, *written.notes)
+    return FileReport(source, item.origin.name, item.dataset, read, refused, written, notes)
 
 
 def _gather(reports: dict[tuple[str, str, str], FileReport], new: FileReport) -> None:
@@ -150,14 +155,18 @@ def _scratch(deps: Deps) -> Path:
 
 
 def refresh(deps: Deps, as_of: datetime, progress: Progress | None = None) -> Refreshed:
-    """Recompute what the due dirty windows reach, until none is left that nobody else is at."""
+    """Recompute what the due dirty windows reach, until none is left that nobody else is at.
+
+    A setting that changed since the last refresh opens dirty windows first (`flows.changed_settings`).
+    """
     started = time.perf_counter()
     done = Refreshed()
+    changed_settings.apply(deps, as_of, progress or silent)
     due = deps.derived.due(as_of)
     if due:
         with deps.runs.run("refresh", as_of) as run:
             while due:
-                for batch in _batches(due, deps.settings.refresh_batch_symbols, deps.settings.refresh_batch_rows):
+                for batch in batches(due, deps.settings.refresh_batch_symbols, deps.settings.refresh_batch_rows):
                     (progress or silent)(f"refreshing {_names(batch)}")
                     refresh_batch(deps, batch, as_of, run, done)
                 due = [d for d in deps.derived.due(as_of) if d.symbol not in done.busy]
@@ -173,19 +182,26 @@ def refresh_batch(deps: Deps, batch: Sequence[Due], as_of: datetime, run: Run, d
         done.busy |= set(symbols) - set(claim.locked)
         if claim.windows.is_empty():
             return
+        changed_settings.confirm(deps, claim)
         done.windows += claim.windows.height
         if symbols == [MARKET_SYMBOL]:
             result: MarketWide | Recomputed = recompute_market(
                 deps.derived, claim, deps.market(deps.settings.market, as_of), as_of
             )
         else:
-            result = recompute(deps.derived, claim, deps.market(batch[0].market, as_of), as_of)
+            frozen = deps.retention.frozen(claim.symbols)
+            result = recompute(deps.derived, claim, deps.market(batch[0].market, as_of), as_of, frozen)
+            if deps.retention.frozen(claim.symbols) != frozen:
+                raise RetentionMoved(f"raw rows of {_names(batch)} expired while they were read; refresh again")
+        removed = changed_settings.remove_unkept(deps, claim, as_of)
     done.symbols |= result.changed
     for changes in result.changes:
         done.rows[changes.table] = done.rows.get(changes.table, 0) + len(changes)
+    for table, rows in removed.items():
+        done.rows[table] = done.rows.get(table, 0) + rows
 
 
-def _batches(due: Sequence[Due], most_symbols: int, most_rows: int) -> Iterator[list[Due]]:
+def batches(due: Sequence[Due], most_symbols: int, most_rows: int) -> Iterator[list[Due]]:
     """Consecutive symbols of one market, few enough to hold in memory; the market's own symbol alone."""
     batch: list[Due] = []
     rows = 0
@@ -220,19 +236,22 @@ def publish(deps: Deps, as_of: datetime, progress: Progress | None = None) -> Pu
     return done
 
 
-def send(deps: Deps, symbols: Sequence[str], done: Published, progress: Progress | None = None) -> None:
+def send(
+    deps: Deps, symbols: Sequence[str], done: Published, progress: Progress | None = None, *, whole: bool = False
+) -> None:
     """Publish the newest versions of these symbols, batch by batch.
 
-    Each batch is read in one snapshot. A symbol refreshed since is left to the next publish; had it been sent, the
-    cache would have refused the older version anyway. One that the cache cannot take keeps no other from it: the
-    error comes at the end.
+    Each batch is read in one snapshot; of what the cache was given before, only what may have changed since, unless
+    symbols are to be sent `whole`: one whose keys are not what they were is sent again so. A symbol refreshed since is
+    left to the next publish; had it been sent, the cache would have refused the older version anyway. One that the
+    cache cannot take keeps no other from it: the error comes at the end.
     """
-    size = deps.settings.publish_batch_symbols
+    size, lacking = deps.settings.publish_batch_symbols, list[str]()
     wrong: list[PartlyPublished] = []
     for start in range(0, len(symbols), size):
         batch = symbols[start : start + size]
         (progress or silent)(f"publishing {batch[0]} to {batch[-1]} ({start + len(batch)}/{len(symbols)})")
-        loaded = deps.loader.load_many(batch)
+        loaded = deps.loader.load_many(batch, whole=whole)
         newest = deps.outbox.newest(batch)
         current = [p for p in loaded if newest.get(p.symbol) == (p.epoch, p.version)]
         try:
@@ -240,25 +259,37 @@ def send(deps: Deps, symbols: Sequence[str], done: Published, progress: Progress
         except PartlyPublished as exc:
             outcomes = exc.outcomes
             wrong.append(exc)
+        lacking += [outcome.symbol for outcome in outcomes if outcome.status == "lacking"]
+        outcomes = [outcome for outcome in outcomes if outcome.status != "lacking"]
         for outcome in outcomes:
             done.symbols += 1
             done.written += outcome.written
             done.kept += outcome.kept
             done.deleted += outcome.deleted
             done.refused += outcome.status == "refused"
-        reached = {outcome.symbol for outcome in outcomes}
-        deps.outbox.sent([Sent(p.symbol, p.epoch, p.version) for p in current if p.symbol in reached])
+        made = {o.symbol: deps.loader.recipe if o.status == "published" else "" for o in outcomes}
+        deps.outbox.sent([Sent(p.symbol, p.epoch, p.version, made[p.symbol]) for p in current if p.symbol in made])
+    if lacking:
+        send(deps, lacking, done, progress, whole=True)
     if wrong:
         raise PermanentError("\n".join(map(str, wrong)))
 
 
 def sweep(deps: Deps, progress: Progress | None = None) -> Published:
-    """Compare what the cache has with what it was given, and send again what is lower, missing or lost."""
+    """Compare what the cache has with what it was given, and send again what is lower, missing or lost.
+
+    A symbol that the database knows nothing of (it was restored to an earlier moment) loses its keys. Should it be
+    published for the first time just now, that is the newer version, and stays.
+    """
     started = time.perf_counter()
     done = Published()
-    symbols = to_republish(deps.client, deps.keys, deps.outbox.versions())
+    versions = deps.outbox.versions()
+    symbols = to_republish(deps.client, deps.keys, versions)
     if symbols:
-        send(deps, symbols, done, progress)
+        send(deps, symbols, done, progress, whole=True)
+    strange = unknown(deps.client, deps.keys, versions)
+    nothing = [Publication(symbol, deps.epoch, 0, as_of, 0) for symbol, as_of in strange.items()]
+    done.deleted += sum(outcome.deleted for outcome in deps.cache.send(nothing))
     done.seconds = time.perf_counter() - started
     return done
 

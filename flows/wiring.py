@@ -19,11 +19,13 @@ from storage.cache.publisher import CachePublisher
 from storage.cache.reader import Reader
 from storage.embedded import Servers, embedded
 from storage.market import schema
+from storage.market.applied import AppliedSettings
 from storage.market.calendars import CalendarStore
 from storage.market.database import Database
 from storage.market.derived import DerivedStore
 from storage.market.outbox import Outbox
 from storage.market.raw import RawStore
+from storage.market.retention import RetentionStore
 from storage.market.runs import RunStore
 from storage.settings import Settings
 from transforms import catalogue
@@ -31,6 +33,7 @@ from transforms.calendars import calendar_sessions, market_timezone
 from transforms.errors import ConfigurationError
 from transforms.schema import BARS
 from transforms.sessions import BucketRules
+from transforms.validate import rejected
 
 Report = Callable[[str], None]
 
@@ -42,9 +45,11 @@ class Deps:
     settings: Settings
     database: Database
     raw: RawStore
+    retention: RetentionStore
     derived: DerivedStore
     outbox: Outbox
     runs: RunStore
+    applied: AppliedSettings
     calendars: CalendarStore
     loader: PublicationLoader
     cache: CachePublisher
@@ -119,6 +124,11 @@ def wire(settings: Settings, report: Report | None = None) -> Iterator[Deps]:
         elif settings.database_url is None:
             with Database(where.owner_url, settings) as owner:
                 schema.add_indicator_columns(owner, columns)
+        elif lacking := schema.lacking_indicator_columns(database, columns):
+            raise ConfigurationError(
+                f"the setting indicators asks for columns that your database lacks ({', '.join(lacking)}); run:"
+                " warmbars init"
+            )
         with connect(where.redis_url, settings.redis_timeout_seconds, name=settings.application_name) as client:
             yield _deps(settings, database, client)
 
@@ -159,10 +169,12 @@ def _deps(settings: Settings, database: Database, client: redis.Redis) -> Deps:
     return Deps(
         settings=settings,
         database=database,
-        raw=RawStore(database),
+        raw=RawStore(database, rejected),
+        retention=RetentionStore(database),
         derived=DerivedStore(database),
         outbox=outbox,
         runs=RunStore(database),
+        applied=AppliedSettings(database),
         calendars=CalendarStore(database, calendar),
         loader=PublicationLoader(outbox, settings, shown),
         cache=cache,

@@ -54,6 +54,8 @@ DEFAULT_INDICATORS = (
     ),
 )
 Seconds = Annotated[float, Field(gt=0)]
+RetainedDataset = Literal["ticks", "bars", "sentiment"]
+"""Raw datasets that may expire; corporate actions never do."""
 
 
 class SourceSettings(BaseModel):
@@ -188,6 +190,11 @@ class Settings(BaseSettings):
     ingest_batch_rows: int = Field(1_000_000, ge=1_000, description="rows held in memory at once while ingesting")
     refresh_batch_rows: int = Field(1_000_000, ge=1_000, description="raw rows recomputed in one transaction")
     refresh_batch_symbols: int = Field(64, ge=1, description="symbols recomputed in one transaction")
+    retention: dict[RetainedDataset, Annotated[timedelta, Field(ge=timedelta(days=1))]] = Field(
+        default_factory=dict,
+        description='how long raw rows are kept, by dataset (`ticks`, `bars`, `sentiment`): `ticks = "P90D"`, at '
+        "least a day; what is computed of them stays. A dataset not listed is kept for ever",
+    )
     reject_limit: int = Field(10_000, ge=0, description="rejected rows stored per run; further ones are counted only")
 
     published_bars: int = Field(500, ge=1, le=100_000, description="newest bars in each published key")

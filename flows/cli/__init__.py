@@ -3,13 +3,17 @@
 # The order in the help.
 # isort: off
 from flows.cli import pipeline, run, forecast
-from flows.cli import show, status, gaps, quality, indicators, settings, flow, servers
+from flows.cli import delete, symbol, retention
+from flows.cli import show, status, gaps, quality, verify, explain, compute, indicators, settings, flow, servers
 
 # isort: on
 from flows.cli.app import app
 
 __all__ = [
     "app",
+    "delete",
+    "compute",
+    "explain",
     "flow",
     "forecast",
     "gaps",
@@ -17,11 +21,14 @@ __all__ = [
     "main",
     "pipeline",
     "quality",
+    "retention",
     "run",
     "servers",
     "settings",
     "show",
     "status",
+    "symbol",
+    "verify",
 ]
 
 

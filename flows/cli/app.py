@@ -28,6 +28,7 @@ _ABOUT = (
     "directory (default .warmbars). With no settings at all, PostgreSQL and Valkey run from there."
 )
 PIPELINE, LOOK, FLOWS, SERVERS = "The pipeline", "Looking at it", "On a schedule", "The servers"
+DATA = "What is stored"
 
 
 Command = Callable[..., None]

@@ -1,13 +1,14 @@
 """What options accept. The same words as in `transforms.schema`, whose import costs too much for a `--help`."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 import typer
 
 Dataset = Literal["ticks", "bars", "sentiment", "actions"]
 Granularity = Literal["1m", "1h", "1d"]
+Retained = Literal["ticks", "bars", "sentiment"]
 Interval = Literal["1m", "5m", "15m", "1h", "1d"]
 PriceBasis = Literal["raw", "split", "split_dividend"]
 Mode = Literal["upsert", "replace"]
@@ -22,6 +23,25 @@ def duration(text: str) -> timedelta:
     if found is None or float(found[1]) == 0:
         raise typer.BadParameter(f"{text!r} is no duration; write 60s, 5m or 1h")
     return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+
+
+def moment(text: str) -> datetime:
+    """`2026-01-02T14:35Z`, `2026-01-02 09:35-05:00`: an instant, with its zone."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} is no moment; write one with its zone: 2026-01-02T14:35Z or …T09:35-05:00")
+    return found.astimezone(UTC)
+
+
+def day_or_moment(text: str) -> date | datetime:
+    """`2026-01-02`, a day of the symbol's market; or an instant, as `moment` takes it."""
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        return moment(text)
 
 
 def mapping(pairs: list[str]) -> dict[str, str]:

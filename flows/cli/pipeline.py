@@ -148,9 +148,21 @@ def exit_unless_read(done: "Ingested") -> None:
         raise typer.Exit(1)
 
 
-@command(PIPELINE, "warmbars refresh", "warmbars refresh --json")
-def refresh(as_json: AsJson = False) -> None:
-    """Compute bars, indicators, sentiment and correlations where raw rows changed or time closed a bar."""
+@command(PIPELINE, "warmbars refresh", "warmbars refresh --dry-run", "warmbars refresh --json")
+def refresh(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Compute, and only say which rows and keys would change.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compute bars, indicators, sentiment and correlations where raw rows changed or time closed a bar.
+
+    With [bold]--dry-run[/] everything is computed and compared, and nothing written: what is told is what a refresh
+    at this moment would do.
+    """
+    if dry_run:
+        _preview(as_json=as_json)
+        return
     with connected("refreshing") as (deps, say):
         from flows import steps
         from flows.page import computed_table, count, seconds
@@ -164,6 +176,29 @@ def refresh(as_json: AsJson = False) -> None:
     out().print(f"Done in {seconds(done.seconds)}: {changed}. Next: warmbars publish", style="dim")
     if done.busy:
         warn(f"left to another refresh that is at them: {', '.join(sorted(done.busy))}")
+
+
+def _preview(*, as_json: bool) -> None:
+    with connected("planning") as (deps, say):
+        from flows.page import count, seconds
+        from flows.preview import preview
+        from flows.preview_page import preview_table
+
+        found = preview(deps, datetime.now(UTC), say)
+    if as_json:
+        print_json({**asdict(found), "rows": found.rows})
+        return
+    if found.planned:
+        out().print(preview_table(found))
+    for change in found.settings:
+        out().print(f"A refresh would also compute again, because a setting changed: {change}")
+    if found.market:
+        out().print(f"Of the market: {', '.join(found.market)}; keys at most: {', '.join(found.market_keys)}")
+    symbols = len({each.symbol for each in found.planned})
+    told = f"{count(found.windows, 'dirty window')} of {count(symbols, 'symbol')}"
+    out().print(f"Planned in {seconds(found.seconds)}: {told}; nothing written. Next: warmbars refresh", style="dim")
+    if found.busy:
+        warn(f"not planned, another refresh is at them: {', '.join(sorted(found.busy))}")
 
 
 @command(PIPELINE, "warmbars publish", "warmbars publish --sweep")

@@ -87,34 +87,51 @@ def down(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@command(SERVERS, "warmbars init", "warmbars init --revision base")
+@command(SERVERS, "warmbars init", "warmbars init --restored", "warmbars init --revision base")
 def init(
     revision: Annotated[
         str, typer.Option(help="Schema revision to go to; [bold]base[/] goes back, on an empty database only.")
     ] = "head",
+    restored: Annotated[
+        bool,
+        typer.Option(
+            "--restored",
+            help="The database was put back to an earlier moment: publish everything again, over what the cache has.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring the database to the schema of this version.
 
-    The embedded database is set up by itself; your own (WARMBARS_DATABASE_URL) needs this once a version.
+    The embedded database is set up by itself; your own (WARMBARS_DATABASE_URL) needs this once a version. After a
+    restore in place, stop every other program of ours, then run it with [bold]--restored[/]. A database restored
+    elsewhere is recognised by itself.
     """
     with working("starting") as say:
         from alembic.util import CommandError
 
         from flows.wiring import addresses, initialise
-        from storage.market.schema import REVISION
+        from storage.market.database import Database
+        from storage.market.schema import REVISION, raise_epoch
         from storage.settings import load_settings
 
         settings = load_settings()
+        if restored and revision != "head":
+            raise ConfigurationError("--restored is for the newest schema; leave out --revision")
         with addresses(settings, say) as where:
             say("migrating")
             try:
                 before, after = initialise(settings, where, revision)
             except CommandError as exc:
                 raise ConfigurationError(f"--revision {revision}: {exc}; head, base and {REVISION} are known") from exc
+            if restored:
+                with Database(where.owner_url, settings) as owner:
+                    epoch = raise_epoch(owner)
     if as_json:
-        print_json({"before": before, "after": after})
+        print_json({"before": before, "after": after, **({"epoch": epoch} if restored else {})})
     elif before == after:
         out().print(f"The schema is at revision {after or 'base (nothing)'} already.")
     else:
         out().print(f"The schema went from revision {before or 'base (nothing)'} to {after or 'base (nothing)'}.")
+    if restored and not as_json:
+        out().print(f"Versions are of epoch {epoch} from now on; warmbars run publishes everything again.")

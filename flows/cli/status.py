@@ -17,7 +17,10 @@ RUNS = 8
 
 @command(LOOK, "warmbars status", "warmbars status --json")
 def status(as_json: AsJson = False) -> None:
-    """Show datasets and their newest rows, what waits to be refreshed or published, the cache, the last runs."""
+    """Show datasets and their newest rows, what waits to be refreshed or published, the cache, the last runs.
+
+    Also the settings that were changed since the last refresh, and how many symbols the next one will compute again.
+    """
     from storage.settings import load_settings
 
     settings = load_settings()
@@ -35,6 +38,8 @@ def status(as_json: AsJson = False) -> None:
 
 def gather(deps: "Deps", as_of: datetime) -> "Status":
     """Everything `status` shows."""
+    from flows.changed_settings import pending
+    from flows.retention import show as kept
     from flows.status_page import Cache, Status
     from storage.cache.sweeper import to_republish
     from storage.market.status import StatusStore
@@ -58,6 +63,8 @@ def gather(deps: "Deps", as_of: datetime) -> "Status":
         derived=store.derived(deps.settings.intervals),
         rejected=store.rejected(),
         dirty=store.dirty(as_of),
+        changed=pending(deps),
+        kept=kept(deps),
         unpublished=store.unpublished(),
         cache=cache,
         runs=deps.runs.last(RUNS),

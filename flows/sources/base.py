@@ -72,9 +72,14 @@ class Batch:
 
     def checked(self, as_of: datetime, future_tolerance: timedelta) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Rows that pass every rule, in the raw schema, and all rejected rows, unreadable ones included."""
+        good, refused = self.numbered(as_of, future_tolerance)
+        return good.select(RAW_SCHEMAS[self.dataset].names()), refused
+
+    def numbered(self, as_of: datetime, future_tolerance: timedelta) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """As `checked`, the good rows with their `line`."""
         good, failed = validate(self.dataset, self.frame, as_of, future_tolerance)
         refused = self.rejected if failed.is_empty() else pl.concat([self.rejected, refuse(failed, self.origin)])
-        return good.select(RAW_SCHEMAS[self.dataset].names()), refused
+        return good.select(*RAW_SCHEMAS[self.dataset].names(), LINE), refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,10 @@ class Keys:
         """Version and list of everything published for a symbol; the fence."""
         return self.of(symbol, HEAD)
 
+    def head_pattern(self) -> str:
+        """What the heads of all symbols match, for SCAN."""
+        return f"{self.prefix}{{*}}:{HEAD}"
+
     def quote(self, symbol: str) -> str:
         """Last trade and running bar."""
         return self.of(symbol, QUOTE)

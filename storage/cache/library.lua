@@ -1,5 +1,5 @@
 #!lua name=warmbars
--- version 1: raise it with every change, storage/cache/library.py compares it.
+-- version 2: raise it with every change, storage/cache/library.py compares it.
 -- docs/cache-contract.md explains the keys. A script that fails midway is not rolled back, so every function
 -- checks whatever it can fail on before its first write.
 --
@@ -36,25 +36,32 @@ local function wrong_call(keys, args, prefix)
   return nil
 end
 
--- The bodies announced: their names (what follows the symbol), and by position the keys of those that are staged.
--- Or nil, nil and what is wrong.
+-- The bodies announced: their names (what follows the symbol), by position the keys of those that are staged, and by
+-- position the version at which the head must be for those that stay as they are. Or nil, nil, nil and what is wrong.
 local function read_bodies(keys, args, prefix)
-  local names, staged, n, from = {}, {}, (#args - 5) / 4, #prefix + 1
+  local names, staged, standing, n, from = {}, {}, {}, (#args - 5) / 4, #prefix + 1
   local next_staged = n + 2
   for i = 1, n do
     local key, a = keys[i + 1], 4 * i + 2
     local name = string.sub(key, from)
-    if string.find(key, prefix, 1, true) ~= 1 or OWN[name] then return nil, nil, 'no body key: ' .. key end
-    if #args[a] ~= 32 then return nil, nil, 'etag is not 32 hex digits: ' .. key end
-    if args[a + 1] == '' or args[a + 2] == '' then
-      if keys[next_staged] ~= key .. '~' then return nil, nil, 'neither encoding and type nor a staged key: ' .. key end
+    if string.find(key, prefix, 1, true) ~= 1 or OWN[name] then return nil, nil, nil, 'no body key: ' .. key end
+    if args[a] == '' and whole(args[a + 1]) then
+      standing[i] = tonumber(args[a + 1])
+    elseif #args[a] ~= 32 then
+      return nil, nil, nil, 'etag is not 32 hex digits: ' .. key
+    elseif args[a + 1] == '' or args[a + 2] == '' then
+      if keys[next_staged] ~= key .. '~' then
+        return nil, nil, nil, 'neither encoding and type nor a staged key: ' .. key
+      end
       staged[i], next_staged = keys[next_staged], next_staged + 1
     end
     names[i] = name
   end
-  if next_staged <= #keys then return nil, nil, 'a staged key without its body: ' .. keys[next_staged] end
-  if string.find(table.concat(names), '[^%w_.:-]') then return nil, nil, 'a name is not of letters, digits, _ . : -' end
-  return names, staged
+  if next_staged <= #keys then return nil, nil, nil, 'a staged key without its body: ' .. keys[next_staged] end
+  if string.find(table.concat(names), '[^%w_.:-]') then
+    return nil, nil, nil, 'a name is not of letters, digits, _ . : -'
+  end
+  return names, staged, standing
 end
 
 -- Removes what was staged for a call that publishes nothing.
@@ -88,14 +95,26 @@ local function unlisted(head, old, names)
   return gone
 end
 
--- Which bodies are to be written: their positions, and by position the content version. The rest are kept.
-local function plan(keys, args, n, old, newer)
-  local same, kept, kept_keys, writes, contents = {}, {}, {}, {}, {}
+-- Whether a body that is to stay as it is cannot: head is at another version than it was seen at, or the body is gone.
+-- One that head does not list was not there then either.
+local function is_lacking(keys, standing, old, old_epoch, old_version, epoch)
+  local listed = {}
+  for i, version in pairs(standing) do
+    if old_epoch ~= epoch or old_version ~= version then return true end
+    if old[i + 2] then listed[#listed + 1] = keys[i + 1] end
+  end
+  return #listed > 0 and redis.call('EXISTS', unpack(listed)) < #listed
+end
+
+-- Which bodies are to be written: their positions, by position the content version, and how many others are kept.
+local function plan(keys, args, n, old, newer, standing)
+  local same, kept, kept_keys, writes, contents, absent_from_both = {}, {}, {}, {}, {}, 0
   for i = 1, n do
     local entry = old[i + 2]
-    same[i] = entry and string.sub(entry, -32) == args[4 * i + 2]
-    kept[i] = same[i] or (entry and not newer)
-    if kept[i] then kept_keys[#kept_keys + 1] = keys[i + 1] end
+    same[i] = entry and (standing[i] or string.sub(entry, -32) == args[4 * i + 2])
+    kept[i] = same[i] or standing[i] or (entry and not newer)
+    if kept[i] and entry then kept_keys[#kept_keys + 1] = keys[i + 1] end
+    if standing[i] and not entry then absent_from_both = absent_from_both + 1 end
   end
   local absent, now = absent_keys(kept_keys), args[1] .. '-' .. args[2]
   for i = 1, n do
@@ -103,7 +122,7 @@ local function plan(keys, args, n, old, newer)
       writes[#writes + 1], contents[i] = i, same[i] and string.sub(old[i + 2], 1, -34) or now
     end
   end
-  return writes, contents
+  return writes, contents, n - #writes - absent_from_both
 end
 
 -- What would fail midway: a body that is not staged, a command the user may not run. Or nil.
@@ -161,14 +180,16 @@ local function write(keys, args, names, staged, writes, contents, gone, gone_key
 end
 
 -- KEYS: head, the bodies' keys, the staged keys of some of them in the same order. ARGV: epoch, version, as_of, run,
--- events channel, then for each body etag, encoding, type, body, the last three empty for a staged one.
+-- events channel, then for each body etag, encoding, type, body, the last three empty for a staged one. A body that stays
+-- as it is has no etag, and for its encoding the version at which the head must be, in the same epoch, for that to be
+-- true; where it is not, or such a body is gone, nothing is published and the status is `lacking`.
 -- Returns status, written, kept, deleted, and the head's epoch and version.
 local function wb_publish(keys, args)
   local head = keys[1] or ''
   local prefix, symbol = string.match(head, '^([^{}%c]+{([^{}%c%s"\\]+)}:)head$')
-  local names, staged
+  local names, staged, standing
   local problem = wrong_call(keys, args, prefix)
-  if not problem then names, staged, problem = read_bodies(keys, args, prefix) end
+  if not problem then names, staged, standing, problem = read_bodies(keys, args, prefix) end
   if problem then
     drop_staged(keys)
     return wrong(problem)
@@ -189,8 +210,13 @@ local function wb_publish(keys, args)
     return {'refused', 0, 0, 0, old_epoch, old_version}
   end
 
+  if is_lacking(keys, standing, old, old_epoch, old_version, epoch) then
+    drop_staged(keys)
+    return {'lacking', 0, 0, 0, old_epoch, old_version}
+  end
+
   local newer = epoch > old_epoch or version > old_version
-  local writes, contents = plan(keys, args, n, old, newer)
+  local writes, contents, kept = plan(keys, args, n, old, newer, standing)
   local gone, gone_keys = newer and not first and unlisted(head, old, names) or {}, {}
   for i = 1, #gone do gone_keys[i] = prefix .. gone[i] end
   problem = unready(keys, args[5], n, gone_keys)
@@ -205,7 +231,7 @@ local function wb_publish(keys, args)
       .. ',"changed":' .. quoted(changed) .. ',"deleted":' .. quoted(gone) .. '}')
   end
   return {newer and 'published' or (#changed > 0 and 'restored' or 'equal'),
-    #changed, n - #changed, #gone, epoch, version}
+    #changed, kept, #gone, epoch, version}
 end
 
 -- KEYS: checked. ARGV: epoch, moment (microseconds since 1970). Moves forward only, and a later epoch starts

@@ -23,7 +23,7 @@ STAGED_BYTES: Final = 16 << 10
 _EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SCAN_COUNT: Final = 1000
 
-Status = Literal["published", "restored", "equal", "refused"]
+Status = Literal["published", "restored", "equal", "refused", "lacking"]
 Answer = tuple[str, object]
 """A symbol and the server's reply, which may be an error."""
 
@@ -32,7 +32,9 @@ Answer = tuple[str, object]
 class Publication:
     """Everything published for one symbol at one version.
 
-    `bodies`: by name, e.g. `bars:5m`. The names are the whole list: a key the cache has beyond them is deleted.
+    `bodies`: by name, e.g. `bars:5m`. `standing`: names that were not looked at, since nothing they show has changed
+    since version `since`, which the cache was given; they stay as they are, there or not. The names of both are the
+    whole list: a key the cache has beyond them is deleted.
     """
 
     symbol: str
@@ -41,6 +43,8 @@ class Publication:
     as_of: datetime
     run: str | int
     bodies: dict[str, Body] = field(default_factory=dict)
+    standing: tuple[str, ...] = ()
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,8 @@ class Outcome:
     """What became of a publication.
 
     `published`: it was newer. `restored`: the cache had this version, but bodies were missing. `equal`:
-    nothing to do. `refused`: the cache has a newer one. `written`, `kept`, `deleted` count bodies; `head` is
-    the cache's version afterwards.
+    nothing to do. `refused`: the cache has a newer one. `lacking`: it has not what was to stay as it is, so the
+    symbol has to be sent whole. `written`, `kept`, `deleted` count bodies; `head` is the cache's version afterwards.
     """
 
     symbol: str
@@ -195,6 +199,9 @@ class CachePublisher:
             args += (body.etag, "", "", b"")
             wrote = ("as_of", as_of, "run", run)
             commands.append(Command(("HSET", staged[-1], *_fields(body), *wrote, "body"), body.content))
+        for name in publication.standing:
+            keys.append(f"{symbol}{checked_name(name)}")
+            args += ("", publication.since, "", b"")
         keys += staged
         head = (epoch, n, as_of, run, self._keys.events())
         call = Command(("FCALL", "wb_publish", len(keys), *keys, *head, *args))

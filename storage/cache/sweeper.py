@@ -1,17 +1,19 @@
 """Finds what the cache should have and has not: lower or missing heads, lost bodies, a server started anew."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import redis
 
-from storage.cache.entries import HEAD_FIELDS
+from storage.cache.entries import HEAD_FIELDS, read_head
 from storage.cache.errors import cache_errors
-from storage.cache.keys import Keys
+from storage.cache.keys import Keys, parse_key
 from storage.cache.publisher import CachePublisher
 
 _BATCH: Final = 256
 """Symbols asked about in one round trip."""
+_SCAN_COUNT: Final = 1000
 
 Versions = Mapping[str, tuple[int, int]]
 
@@ -55,6 +57,24 @@ def to_republish(client: redis.Redis, keys: Keys, expected: Versions) -> list[st
     heads = CachePublisher(client, keys).heads(symbols)
     due = {*missing_or_lower(heads, expected), *lost_bodies(client, keys, symbols)}
     return [symbol for symbol in symbols if symbol in due]
+
+
+def unknown(client: redis.Redis, keys: Keys, expected: Versions) -> dict[str, datetime]:
+    """Symbols that have keys though the database never published them, and the as-of that their heads say.
+
+    They are left from what a database held before it was restored to an earlier moment. Walks the key space in small
+    steps (SCAN).
+    """
+    found: dict[str, datetime] = {}
+    with cache_errors("looking for symbols that were never published"):
+        heads = [key.decode() for key in client.scan_iter(match=keys.head_pattern(), count=_SCAN_COUNT)]
+        strange = [key for key in heads if parse_key(key).symbol not in expected]
+        for key in strange:
+            fields: Any = client.hgetall(key)
+            head = read_head(key, fields)
+            if head is not None and head.listed:
+                found[parse_key(key).symbol] = head.as_of
+    return found
 
 
 def _listed(client: redis.Redis, keys: Keys, symbols: Sequence[str]) -> dict[str, list[str]]:

@@ -23,13 +23,16 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 _COPY_ROWS = 65_536
 """Rows encoded at once: large enough for the encoder, small enough to overlap with the server (PLATFORM.md)."""
 
+_PASSING = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
+"""The second, which ends the connection too, is not one of the first."""
+
 
 @contextmanager
 def store_errors(doing: str) -> Iterator[None]:
     """Turn a driver's loss of connection into `StoreUnavailable`: the same call may succeed later."""
     try:
         yield
-    except (psycopg.OperationalError, PoolTimeout, adbc.OperationalError) as exc:
+    except (*_PASSING, PoolTimeout, adbc.OperationalError) as exc:
         raise StoreUnavailable(f"the database failed while {doing}: {exc}") from exc
 
 
@@ -41,6 +44,7 @@ class Database:
         self.url = url
         self._settings = settings
         self._pool: ConnectionPool[Connection] | None = None
+        self._kept: Connection | None = None
         self._idle: list[_Link] = []
         self._lock = threading.Lock()
 
@@ -50,6 +54,11 @@ class Database:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @property
+    def idle_seconds(self) -> float:
+        """How long a transaction may sit idle before the server ends it."""
+        return self._settings.idle_timeout_seconds
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
@@ -58,6 +67,9 @@ class Database:
             if self._pool is not None:
                 self._pool.close()
                 self._pool = None
+            if self._kept is not None:
+                self._kept.close()
+                self._kept = None
 
     @contextmanager
     def transaction(self, *, bulk: bool = False) -> Iterator[Connection]:
@@ -76,16 +88,34 @@ class Database:
         ):
             yield connection
 
+    @contextmanager
+    def kept(self) -> Iterator[Connection]:
+        """The one connection that stays open as long as this object, where every statement commits by itself.
+
+        For session locks, which the server releases when the process is gone. A broken one is replaced.
+        """
+        with store_errors("running a statement"):
+            with self._lock:
+                if self._kept is None or self._kept.closed:
+                    self._kept = psycopg.connect(self.url, autocommit=True, **self._parameters())
+                connection = self._kept
+            yield connection
+
     def frame(self, query: sql.Composable) -> pl.DataFrame:
         """The rows of one query. Its values are literals: with parameters the driver would not use COPY."""
         with store_errors("reading"), self._snapshot() as snapshot:
             return snapshot.frame(query)
 
     @contextmanager
-    def snapshot(self) -> "Iterator[Snapshot]":
-        """A REPEATABLE READ READ ONLY transaction: every frame read in it shows the same moment."""
+    def snapshot(self, *, bulk: bool = False) -> "Iterator[Snapshot]":
+        """A REPEATABLE READ READ ONLY transaction: every frame read in it shows the same moment.
+
+        `bulk` statements have no time limit.
+        """
         with store_errors("reading a snapshot"), self._snapshot() as snapshot:
             snapshot.freeze()
+            if bulk:
+                snapshot.run("SET LOCAL statement_timeout = 0")
             yield snapshot
 
     @contextmanager
@@ -168,9 +198,13 @@ class Snapshot:
 
     def freeze(self) -> None:
         """Have every following frame show this moment; to be called first."""
+        self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def run(self, command: LiteralString) -> None:
+        """A command that has no rows."""
         statement = adbc.AdbcStatement(self._connection)
         try:
-            statement.set_sql_query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            statement.set_sql_query(command)
             statement.execute_update()
         finally:
             statement.close()

@@ -108,7 +108,7 @@ class ForecastStore:
         """
         with self._database.transaction(bulk=True) as connection:
             locked = try_derived(connection, symbols)
-            yield Claim(connection, locked, pl.DataFrame(schema=WINDOWS), run_id)
+            yield Claim(connection, locked, pl.DataFrame(schema=WINDOWS), run_id, self._database.idle_seconds)
 
 
 def _inputs(rows: int, as_of: datetime, symbols: Sequence[str] | None) -> sql.Composed:

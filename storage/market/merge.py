@@ -54,6 +54,16 @@ class Target:
         """The key columns before the time: what one ordered run of rows is told apart by."""
         return self.key[: self.key.index(self.time)] or self.key[:1]
 
+    @property
+    def every(self) -> tuple[str, ...]:
+        """All columns."""
+        return (*self.key, *self.values, *_STAMPS)
+
+    @property
+    def moment(self) -> sql.SQL:
+        """The instant of a row, which of an action is the midnight that its date begins with in UTC."""
+        return sql.SQL("ex_date::timestamp AT TIME ZONE 'UTC'" if self.time == "ex_date" else "timestamp")
+
 
 def is_vacant(connection: Connection, target: Target, rows: pl.DataFrame, window: Window | None) -> bool:
     """Whether the target holds nothing at all where these rows go."""
@@ -68,7 +78,7 @@ def is_vacant(connection: Connection, target: Target, rows: pl.DataFrame, window
         ).format(
             texts=sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(target.series)),
             kind=sql.SQL("date" if target.time == "ex_date" else "timestamptz"),
-            series=_columns(target.series),
+            series=columns_of(target.series),
             table=table_name(target.name),
             same=_matching("t", "s", target.series),
             time=sql.Identifier(target.time),
@@ -100,19 +110,23 @@ def all_days(target: Target, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def merge(connection: Connection, target: Target, stamped: pl.DataFrame, window: Window | None) -> pl.DataFrame:
-    """Stage rows and merge them; stored rows inside `window` that are not among them are removed."""
+def merge(
+    connection: Connection, target: Target, stamped: pl.DataFrame, window: Window | None, at: datetime
+) -> pl.DataFrame:
+    """Stage rows and merge them; stored rows inside `window` that are not among them are removed.
+
+    What is superseded or removed ends `at` the moment when the rows arrive.
+    """
     connection.execute(
         sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP").format(_INCOMING, table_name(target.name))
     )
     copy_in(connection, _INCOMING, stamped)
     connection.execute(sql.SQL("ANALYZE {}").format(_INCOMING))
-    rows = connection.execute(_merge_statement(target, window)).fetchall()
+    rows = connection.execute(_merge_statement(target, window, at)).fetchall()
     return pl.DataFrame(rows, schema=CHANGED_DAYS, orient="row")
 
 
-def _merge_statement(target: Target, window: Window | None) -> sql.Composed:
-    every = (*target.key, *target.values, *_STAMPS)
+def _merge_statement(target: Target, window: Window | None, at: datetime) -> sql.Composed:
     return sql.SQL(
         """
         WITH superseded AS (
@@ -120,7 +134,7 @@ def _merge_statement(target: Target, window: Window | None) -> sql.Composed:
             FROM {table} t {join} {incoming} i ON {same_key}
             WHERE {scope} AND (i.symbol IS NULL OR ({stored_values}) IS DISTINCT FROM ({incoming_values}))
         ), kept AS (
-            INSERT INTO {history} ({columns}, superseded_at) SELECT {columns}, clock_timestamp() FROM superseded
+            INSERT INTO {history} ({columns}, superseded_at) SELECT {columns}, {superseded_at} FROM superseded
         ), deleted AS (
             DELETE FROM {table} t USING superseded i WHERE i.removed AND {same_key}
         ), written AS (
@@ -132,18 +146,19 @@ def _merge_statement(target: Target, window: Window | None) -> sql.Composed:
             SELECT symbol, {time}, what FROM written
             UNION ALL SELECT symbol, {time}, 'removed' FROM superseded WHERE removed
         )
-        SELECT symbol, min({at}), max({at}), {counts} FROM touched GROUP BY symbol, ({at})::date
+        SELECT symbol, min({moment}), max({moment}), {counts} FROM touched GROUP BY symbol, ({moment})::date
         """
     ).format(
         table=table_name(target.name),
         history=table_name(f"{target.name}_history"),
         incoming=_INCOMING,
-        columns=_columns(every),
-        key=_columns(target.key),
-        stored_columns=_columns(every, "t"),
-        stored_values=_columns(target.values, "t"),
-        incoming_values=_columns(target.values, "i"),
-        excluded_values=_columns(target.values, "excluded"),
+        columns=columns_of(target.every),
+        superseded_at=sql.Literal(at),
+        key=columns_of(target.key),
+        stored_columns=columns_of(target.every, "t"),
+        stored_values=columns_of(target.values, "t"),
+        incoming_values=columns_of(target.values, "i"),
+        excluded_values=columns_of(target.values, "excluded"),
         assignments=sql.SQL(", ").join(
             sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c)) for c in (*target.values, *_STAMPS)
         ),
@@ -151,7 +166,7 @@ def _merge_statement(target: Target, window: Window | None) -> sql.Composed:
         same_key=_matching("t", "i", target.key),
         scope=_scope(target, window),
         time=sql.Identifier(target.time),
-        at=sql.SQL("ex_date::timestamp AT TIME ZONE 'UTC'" if target.time == "ex_date" else "timestamp"),
+        moment=target.moment,
         counts=sql.SQL(", ").join(
             sql.SQL("count(*) FILTER (WHERE what = {})").format(sql.Literal(what)) for what in _COUNTS
         ),
@@ -165,13 +180,13 @@ def _scope(target: Target, window: Window | None) -> sql.Composable:
     return sql.SQL(
         "({}) IN (SELECT {} FROM incoming) AND t.source = {} AND t.timestamp >= {} AND t.timestamp < {}"
     ).format(
-        _columns(target.series, "t"),
-        _columns(target.series),
+        columns_of(target.series, "t"),
+        columns_of(target.series),
         *map(sql.Literal, (window.source, window.start, window.end)),
     )
 
 
-def _columns(names: tuple[str, ...], alias: str | None = None) -> sql.Composed:
+def columns_of(names: tuple[str, ...], alias: str | None = None) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(alias, n) if alias else sql.Identifier(n) for n in names)
 
 

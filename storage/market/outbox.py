@@ -3,15 +3,17 @@
 Prices and indicators leave here split-adjusted (adjusted = raw x factor of the row's session).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
+import orjson
 import polars as pl
 from psycopg import sql
 
+from storage.market.columns import COARSE
 from storage.market.database import Database, Snapshot, statement, table_name
 from transforms.schema import MARKET_SYMBOL
 
@@ -31,21 +33,36 @@ SENTIMENT_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """The newest publication of a symbol."""
+    """The newest publication of a symbol, and the one that the cache was given last, by which recipe.
+
+    `changed`: at which version rows of each table last changed; `at`: the version up to which that is known; `*`: the
+    version at which anything may have.
+    """
 
     symbol: str
     epoch: int
     version: int
     as_of: datetime
     run_id: int
+    published_epoch: int
+    published_version: int
+    recipe: str
+    changed: Mapping[str, int]
+
+    def stands(self, tables: Collection[str]) -> bool:
+        """Whether no row of these tables has changed since the version that the cache was given."""
+        if self.published_epoch != self.epoch or self.changed.get("at") != self.version:
+            return False
+        return max(self.changed.get(table, 0) for table in ("*", *tables)) <= self.published_version
 
 
 class Sent(NamedTuple):
-    """A version that the cache was given."""
+    """A version that the cache was given; `recipe`: by which its bodies were made, if that is known."""
 
     symbol: str
     epoch: int
     version: int
+    recipe: str = ""
 
 
 class SymbolRows:
@@ -56,18 +73,24 @@ class SymbolRows:
         self._snapshot = snapshot
         self._symbols = list(symbols)
 
+    def of(self, symbols: Sequence[str]) -> "SymbolRows":
+        """Of some of them, at the same moment."""
+        return SymbolRows(self._snapshot, symbols)
+
     def versions(self) -> list[Version]:
         """The version each of the symbols has at this moment; those never refreshed are left out."""
         frame = self._snapshot.frame(
             statement(
-                "SELECT symbol, epoch, version, as_of, run_id FROM publications WHERE symbol = ANY({symbols})",
+                "SELECT symbol, epoch, version, as_of, run_id, published_epoch, published_version, recipe,"
+                " changed::text AS changed FROM publications WHERE symbol = ANY({symbols})",
                 symbols=self._symbols,
             )
         )
-        return [Version(*row) for row in frame.iter_rows()]
+        rows = frame.iter_rows(named=True)
+        return [Version(**{**row, "changed": orjson.loads(row["changed"])}) for row in rows]
 
     def bars(self, interval: str, newest: int) -> pl.DataFrame:
-        """The newest bars of each symbol, split-adjusted, in order."""
+        """The newest bars of each symbol, split-adjusted, in order; those of sessions with their date."""
         prices = sql.SQL(", ").join(
             sql.SQL("r.{0} * coalesce(f.price, 1) AS {0}").format(sql.Identifier(c))
             for c in ("open", "high", "low", "close")
@@ -75,7 +98,11 @@ class SymbolRows:
         return self._newest(
             f"bars_{interval}",
             newest,
-            statement("r.timestamp, r.session, {prices}, r.volume * coalesce(f.volume, 1) AS volume", prices=prices),
+            statement(
+                "{moment}, {prices}, r.volume * coalesce(f.volume, 1) AS volume",
+                moment=_moment(interval),
+                prices=prices,
+            ),
             sql.SQL(
                 " LEFT JOIN adjustment_factors f"
                 " ON f.symbol = r.symbol AND r.session >= f.from_date AND r.session < f.to_date"
@@ -83,8 +110,8 @@ class SymbolRows:
         )
 
     def indicators(self, interval: str, newest: int, columns: Sequence[str]) -> pl.DataFrame:
-        """The newest values of the configured indicators, in order."""
-        chosen = sql.SQL(", ").join(sql.Identifier("r", c) for c in ("timestamp", "session", *columns))
+        """The newest values of the configured indicators, in order; those of sessions with their date."""
+        chosen = sql.SQL(", ").join([_moment(interval), *(sql.Identifier("r", c) for c in columns)])
         return self._newest(f"indicators_{interval}", newest, chosen)
 
     def sentiment(self, interval: str, newest: int) -> pl.DataFrame:
@@ -132,12 +159,16 @@ class SymbolRows:
         return self._snapshot.frame(statement("SELECT symbol, n, r FROM return_matrix ORDER BY position"))
 
     def forecasts(self) -> pl.DataFrame:
-        """What the next session is expected to bring: of each target the forecast first, then what it is held to."""
+        """What the next session is expected to bring: of each target the forecast first, then what it is held to.
+
+        Nothing of a symbol that has no daily bar left; its stored forecasts go with the next `forecast`.
+        """
         return self._snapshot.frame(
             statement(
                 "SELECT symbol, target, model, role, session, made_from, point, low_50, high_50, low_80, high_80,"
                 " low_95, high_95, beats_baseline, verdict, n, mase, mae, skill, p, interval_score, interval_skill,"
-                " coverage_50, coverage_80, coverage_95 FROM forecasts WHERE symbol = ANY({symbols})"
+                " coverage_50, coverage_80, coverage_95 FROM forecasts f WHERE symbol = ANY({symbols})"
+                " AND EXISTS (SELECT FROM bars_1d b WHERE b.symbol = f.symbol)"
                 " ORDER BY symbol, target, role <> 'forecast', role, model",
                 symbols=self._symbols,
             )
@@ -150,15 +181,27 @@ class SymbolRows:
         )
 
     def board(self) -> pl.DataFrame:
-        """The quotes of every symbol, in order."""
-        return self._snapshot.frame(statement("{select} ORDER BY symbol", select=_QUOTES))
-
-    def catalogue(self) -> pl.DataFrame:
-        """Every symbol that has been refreshed, with its market and currency, in order."""
+        """The quotes of every symbol, in order; without those whose last day was over at the market's own as-of."""
         return self._snapshot.frame(
             statement(
-                "SELECT symbol, market, currency FROM instruments WHERE EXISTS"
-                " (SELECT FROM publications p WHERE p.symbol = instruments.symbol) ORDER BY symbol"
+                "{select} LEFT JOIN instruments i USING (symbol) WHERE coalesce(i.active_to >="
+                " (SELECT (as_of AT TIME ZONE 'UTC')::date FROM publications WHERE symbol = {market}), true)"
+                " ORDER BY symbol",
+                select=_QUOTES,
+                market=MARKET_SYMBOL,
+            )
+        )
+
+    def catalogue(self) -> pl.DataFrame:
+        """Every symbol of which anything is stored that was computed, in order: what it is, and when it is traded.
+
+        `market`, `currency`, `active_from`, `active_to` (dates, both included; null: not known).
+        """
+        return self._snapshot.frame(
+            statement(
+                "SELECT symbol, market, currency, active_from, active_to FROM instruments i WHERE EXISTS"
+                " (SELECT FROM publications p WHERE p.symbol = i.symbol) AND ({held}) ORDER BY symbol",
+                held=sql.SQL(" OR ").join(_HELD),
             )
         )
 
@@ -180,9 +223,19 @@ class SymbolRows:
         )
 
 
+def _moment(interval: str) -> sql.SQL:
+    """Only daily rows carry their session's date; an intraday bar's instant says as much."""
+    return sql.SQL("r.timestamp, r.session") if interval == "1d" else sql.SQL("r.timestamp")
+
+
 _QUOTES = statement(
     "SELECT symbol, timestamp, session, last, open, high, low, volume, previous_close, change, change_pct FROM quotes"
 )
+_HELD: Final = [
+    statement("EXISTS (SELECT FROM {table} t WHERE t.symbol = i.symbol)", table=table_name(table))
+    for table in ("quotes", "sentiment_1d", "sentiment_1h", "bars_1m", *(f"bars_{interval}" for interval in COARSE))
+]
+"""What makes a symbol one: a key with a row."""
 
 
 class Outbox:
@@ -233,13 +286,14 @@ class Outbox:
                 "WITH free AS (SELECT symbol FROM publications WHERE symbol = ANY(%(symbols)s)"
                 " FOR UPDATE SKIP LOCKED)"
                 " UPDATE publications p SET published_epoch = s.epoch, published_version = s.version,"
-                " published_at = clock_timestamp()"
-                " FROM unnest(%(symbols)s::text[], %(epochs)s::bigint[], %(versions)s::bigint[])"
-                " AS s (symbol, epoch, version) JOIN free USING (symbol)"
+                " published_at = clock_timestamp(), recipe = s.recipe"
+                " FROM unnest(%(symbols)s::text[], %(epochs)s::bigint[], %(versions)s::bigint[], %(recipes)s::text[])"
+                " AS s (symbol, epoch, version, recipe) JOIN free USING (symbol)"
                 " WHERE p.symbol = s.symbol AND (p.published_epoch, p.published_version) < (s.epoch, s.version)",
                 {
                     "symbols": [v.symbol for v in versions],
                     "epochs": [v.epoch for v in versions],
                     "versions": [v.version for v in versions],
+                    "recipes": [v.recipe for v in versions],
                 },
             )

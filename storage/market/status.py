@@ -1,6 +1,7 @@
 """What the market store holds and what is waiting in it, for people who ask how things are."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, LiteralString
 
@@ -29,12 +30,16 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Dirty:
-    """Dirty windows: all, those due, how many symbols those are of, and when the next one falls due."""
+    """Dirty windows: all, those due, how many symbols those are of, and when the next one falls due.
+
+    `datasets`: how many are due by dataset; a raw one changed, a computed one is to be made again.
+    """
 
     windows: int
     due: int
     due_symbols: int
     next_due: datetime | None
+    datasets: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,10 @@ class StatusStore:
         ]
 
     def symbols(self) -> dict[str, int]:
-        """How many symbols each market has."""
+        """How many symbols each market has; without those that have another name now."""
         rows = self._rows(
-            "SELECT market, count(*) FROM instruments WHERE symbol <> %s GROUP BY 1 ORDER BY 1", [MARKET_SYMBOL]
+            "SELECT market, count(*) FROM instruments WHERE symbol <> %s AND renamed_to IS NULL GROUP BY 1 ORDER BY 1",
+            [MARKET_SYMBOL],
         )
         return dict(rows)
 
@@ -100,7 +106,10 @@ class StatusStore:
             " min(due_at) FILTER (WHERE due_at > %(at)s) FROM dirty_windows",
             {"at": as_of},
         )
-        return Dirty(*row)
+        datasets = self._rows(
+            "SELECT dataset, count(*) FROM dirty_windows WHERE due_at <= %s GROUP BY 1 ORDER BY 2 DESC, 1", [as_of]
+        )
+        return Dirty(row[0], row[1], row[2], row[3], dict(datasets))
 
     def unpublished(self) -> Unpublished:
         """What the next publish has to send."""

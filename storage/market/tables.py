@@ -220,6 +220,20 @@ publications = Table(
     Column("published_epoch", BigInteger, nullable=False, server_default=text("0")),
     Column("published_version", BigInteger, nullable=False, server_default=text("0")),
     instant("published_at", nullable=True),
+    Column(
+        "changed",
+        JSONB,
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="table: the version that last changed rows of it",
+    ),
+    Column(
+        "recipe",
+        Text,
+        nullable=False,
+        server_default=text("''"),
+        comment="how the bodies that were sent were made: settings and code",
+    ),
     PrimaryKeyConstraint("symbol"),
 )
 pending_rollups = Table(

@@ -18,3 +18,4 @@ def downgrade() -> None:
     op.execute("DROP TABLE warmbars.coverage_history, warmbars.retention_holds, warmbars.applied_settings")
     op.execute("ALTER TABLE warmbars.coverage DROP COLUMN arrived_at")
     op.execute("ALTER TABLE warmbars.instruments DROP COLUMN renamed_to")
+    op.execute("ALTER TABLE warmbars.publications DROP COLUMN changed, DROP COLUMN recipe")

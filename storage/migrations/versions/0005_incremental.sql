@@ -36,3 +36,11 @@ CREATE TABLE warmbars.applied_settings (
 );
 
 COMMENT ON COLUMN warmbars.applied_settings.chosen IS 'the settings the fingerprint is of';
+
+ALTER TABLE warmbars.publications ADD COLUMN changed JSONB DEFAULT '{}' NOT NULL;
+
+ALTER TABLE warmbars.publications ADD COLUMN recipe TEXT DEFAULT '' NOT NULL;
+
+COMMENT ON COLUMN warmbars.publications.changed IS 'table: the version that last changed rows of it';
+
+COMMENT ON COLUMN warmbars.publications.recipe IS 'how the bodies that were sent were made: settings and code';
