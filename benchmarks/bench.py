@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 from psycopg import sql
@@ -64,10 +64,11 @@ class Place:
 class Bench:
     """The servers start when a measure first asks for them and stop at the end."""
 
-    def __init__(self, place: Place, size: Size) -> None:
-        """Work in `place` on data of `size`."""
+    def __init__(self, place: Place, size: Size, **settings: Any) -> None:
+        """Work in `place` on data of `size`; `settings` are those that are not the defaults."""
         self.home = place.path
         self.size = size
+        self._chosen = settings
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -83,8 +84,8 @@ class Bench:
 
     @cached_property
     def settings(self) -> Settings:
-        """The defaults, at home here."""
-        return BenchSettings(home=self.home / "servers")
+        """The defaults but for what was chosen, at home here."""
+        return BenchSettings(home=self.home / "servers", **self._chosen)
 
     @cached_property
     def servers(self) -> Servers:
@@ -97,6 +98,10 @@ class Bench:
         deps = self._stack.enter_context(wire(self.settings))
         deps.market(self.settings.market, soon())
         return deps
+
+    def beside(self, name: str, **settings: Any) -> "Bench":
+        """Another pair of servers in a directory of this one's, that stops with it."""
+        return self._stack.enter_context(Bench(Place.at(self.home / name), self.size, **settings))
 
     def sources(self, names: Sequence[str]) -> list[Source]:
         """The named files as sources, made anew as a run makes them."""

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from benchmarks.incremental import sizes
 from benchmarks.transforms import rows
 from storage.settings import SourceSettings
 
@@ -24,7 +25,7 @@ class Size:
 
     `ticks`: trades a symbol and day, two symbols, five days. `daily_symbols`, `days`: daily bars. `messages`: scored
     messages a symbol. `publish_symbols`, `publish_rounds`: publications a round and rounds a sample. `weeks`: how
-    many times the ticks are laid end to end. `transforms`: see there.
+    many times the ticks are laid end to end. `transforms`, `incremental`: see there.
     """
 
     real: bool = True
@@ -36,6 +37,7 @@ class Size:
     publish_rounds: int = 5
     weeks: int = 10
     transforms: rows.Sizes = rows.FULL
+    incremental: sizes.Sizes = sizes.FULL
 
 
 FULL = Size()
@@ -49,6 +51,7 @@ TOY = Size(
     publish_rounds=1,
     weeks=2,
     transforms=rows.TOY,
+    incremental=sizes.TOY,
 )
 
 

@@ -4,7 +4,7 @@ import gc
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -28,6 +28,12 @@ class Measure(ABC):
     direction: ClassVar[Direction]
     warm_ups: ClassVar[int] = 1
     """Times both sides run unmeasured first, so that caches, pools and lazy imports are warm."""
+    quantile: ClassVar[float] = 0.5
+    """Which of a side's samples stands for them: the median; 0.95 for what is to hold nearly always."""
+    samples_a_repeat: int = 1
+    """How many of its samples a measure takes where others take one."""
+    progress: Progress = staticmethod(lambda _: None)
+    """Told what takes long while it is prepared; set by `run`."""
 
     @property
     @abstractmethod
@@ -55,7 +61,7 @@ class Measure(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one measure gave: medians of both sides, and the lowest and highest ratio of neighbouring samples."""
+    """What one measure gave: medians (or another quantile) of both sides, and the extreme ratios of neighbours."""
 
     measure: str
     about: str
@@ -70,7 +76,7 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        """Median of ours over median of the reference."""
+        """Ours over the reference, their medians if the measure takes no other quantile."""
         return self.ours / self.reference
 
     @property
@@ -100,11 +106,13 @@ def run(measure: Measure, repeats: int, progress: Progress) -> Outcome:
 
 def _measured(measure: Measure, repeats: int, progress: Progress) -> Result:
     samples: list[tuple[float, float]] = []
+    measure.progress = progress
     try:
         progress(f"{measure.name}: preparing")
         measure.setup()
-        for n in range(-measure.warm_ups, repeats):
-            progress(f"{measure.name}: {'warming up' if n < 0 else f'{n + 1} of {repeats}'}")
+        count = repeats * measure.samples_a_repeat
+        for n in range(-measure.warm_ups, count):
+            progress(f"{measure.name}: {'warming up' if n < 0 else f'{n + 1} of {count}'}")
             pair = measure.ours(), measure.reference()
             if n >= 0:
                 samples.append(pair)
@@ -116,14 +124,23 @@ def _measured(measure: Measure, repeats: int, progress: Progress) -> Result:
         measure=measure.name,
         about=measure.about,
         unit=measure.unit,
-        ours=statistics.median(ours for ours, _ in samples),
-        reference=statistics.median(reference for _, reference in samples),
+        ours=quantile([ours for ours, _ in samples], measure.quantile),
+        reference=quantile([reference for _, reference in samples], measure.quantile),
         spread=(min(ratios), max(ratios)),
         target=measure.target,
         direction=measure.direction,
-        repeats=repeats,
+        repeats=count,
         details=details,
     )
+
+
+def quantile(samples: Sequence[float], share: float) -> float:
+    """The value that `share` of the samples do not exceed, between neighbours in proportion; 0.5 is the median."""
+    ordered = sorted(samples)
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 def seconds(work: Callable[[], object]) -> float:

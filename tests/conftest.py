@@ -21,7 +21,7 @@ _numbers = itertools.count()
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("WARMBARS_TEST_EXAMPLES", "steady"))
-"""`make test` draws the same examples every time, so that it fails for a change and not by luck; `make soak` does not."""
+"""`make test` draws the same examples every time: it fails for a change and not by luck. `make soak` draws anew."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,9 +57,9 @@ def empty(servers: Servers) -> Servers:
     return servers
 
 
-def truncate(servers: Servers) -> None:
+def truncate(servers: Servers, *also_kept: str) -> None:
     """Empty every table but those of the calendars, which hold nothing of ours."""
-    kept = {"markets", "sessions"}
+    kept = {"markets", "sessions", *also_kept}
     tables = ", ".join(f"{table.schema}.{table.name}" for table in metadata.sorted_tables if table.name not in kept)
     with psycopg.connect(servers.owner_url) as connection:
         connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")

@@ -1,58 +1,28 @@
-"""A run killed at any moment leaves a state from which the next run finishes."""
+"""Processes killed at any moment leave a state from which those that are left, or the next ones, finish."""
 
 import random
-import signal
-import subprocess
-import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import polars as pl
-import psycopg
 import pytest
 
 from flows import steps
-from flows.sources import Source
-from flows.sources_of import sources_of
 from flows.wiring import Deps, wire
 from storage.embedded import Servers
-from storage.settings import Settings, SourceSettings
-from tests.acceptance.projection import projection
+from storage.settings import Settings
+from tests.acceptance.projection import Content, differing, projection
+from tests.acceptance.workers import Worker, ingester, refresher, sources
 from tests.conftest import truncate
+from tests.flows.watch import Watch
 
 pytestmark = [pytest.mark.data, pytest.mark.postgres, pytest.mark.redis]
-ROOT = Path(__file__).parents[2]
-RUN = """
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
-from flows import steps
-from flows.wiring import wire
-from tests.acceptance.test_kill import sources, settings_for
-home, data, namespace = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-with wire(settings_for(home, namespace)) as deps:
-    print("ready", flush=True)
-    steps.run(deps, sources(deps, data), datetime.now(UTC))
-    print("finished", flush=True)
-"""
-
-
-def settings_for(home: Path, namespace: str) -> Settings:
-    return Settings(home=home, namespace=namespace, refresh_batch_rows=20_000, refresh_batch_symbols=2)
-
-
-def sources(deps: Deps, data: Path) -> list[Source]:
-    """Parts of the real data, small enough to be ingested many times."""
-    files = {
-        "ticks": SourceSettings(path=str(data / "ticks.parquet"), dataset="ticks"),
-        "daily": SourceSettings(
-            path=str(data / "daily.parquet"), dataset="bars", granularity="1d", price_basis="split"
-        ),
-        "twitter": SourceSettings(path=str(data / "sentiment.parquet"), dataset="sentiment"),
-        "actions": SourceSettings(path=str(data / "actions.parquet"), dataset="actions"),
-    }
-    return sources_of(deps, files.items(), datetime.now(UTC))
+STEPS: Final = {b"i": "ingest", b"r": "refresh", b"p": "publish"}
+REFRESHERS: Final = 3
 
 
 @pytest.fixture(scope="module")
@@ -66,53 +36,91 @@ def data(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.timeout(900)
+@pytest.fixture
+def small(settings: Settings) -> Settings:
+    """Many transactions rather than few."""
+    return settings.model_copy(update={"refresh_batch_rows": 20_000, "refresh_batch_symbols": 2})
+
+
+@pytest.fixture
+def store(small: Settings) -> Iterator[Deps]:
+    with wire(small) as deps:
+        yield deps
+
+
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.soak)])
 def test_killed_at_any_moment_the_content_is_that_of_an_undisturbed_run(
-    empty: Servers, settings: Settings, data: Path, kills: int
+    empty: Servers, store: Deps, small: Settings, data: Path, kills: int
 ) -> None:
-    """Each kill strikes an empty store at a random moment; the run after it must make up for it."""
-    _finished(settings, data)  # the first of a process is slower
-    truncate(empty)
-    calm = settings.model_copy(update={"namespace": f"{settings.namespace}-calm"})
-    expected, seconds = _finished(calm, data)
+    """An ingest and three refreshers at once, in a store that was empty; one or several are killed and replaced."""
+    expected, lengths = undisturbed(store, data)
     seed = random.SystemRandom().randrange(10**6)
     draw = random.Random(seed)
-    interrupted = 0
+    hit: Counter[str] = Counter()
+    print(f"seed {seed}; an undisturbed run takes {lengths}")
     for number in range(kills):
-        truncate(empty)
-        strike = settings.model_copy(update={"namespace": f"{settings.namespace}-{number}"})
-        after = draw.uniform(0, seconds)
-        interrupted += _killed(strike, data, after)
-        _wait_for_the_dead(empty)
-        content, _ = _finished(strike, data)
-        differing = sorted(name for name in {*content, *expected} if content.get(name) != expected.get(name))
-        assert differing == [], f"killed {after:.3f} s after its start (seed {seed})"
-    assert interrupted >= kills // 2
+        clear(empty, store)
+        wanted = list(STEPS)[number % len(STEPS)]
+        after = draw.uniform(0, lengths[STEPS[wanted]])
+        struck = strike(store, small, data, wanted, after, draw)
+        lost = [run["kind"] for run in store.runs.last(1000) if run["state"] == "lost"]
+        hit.update(lost)
+        print(f"{number}: {after:.3f} s into {STEPS[wanted]}, killed {struck}, lost {sorted(lost)}")
+        assert differing(projection(store), expected) == [], f"kill {number} of seed {seed}"
+    print(f"hit {dict(hit)}")
+    assert hit.total() >= kills // 2
+    assert kills < 50 or set(hit) == set(STEPS.values())
 
 
-def _finished(settings: Settings, data: Path) -> tuple[dict[str, object], float]:
-    """The content after a run, and how long the run took."""
-    with wire(settings_for(settings.home, settings.namespace)) as deps:
-        started = time.perf_counter()
-        steps.run(deps, sources(deps, data), datetime.now(UTC))
-        return projection(deps), time.perf_counter() - started
+def undisturbed(store: Deps, data: Path) -> tuple[Content, dict[str, float]]:
+    """The content after a calm run, and the seconds of its steps."""
+    ingested = steps.ingest(store, sources(store, data), datetime.now(UTC))
+    refreshed = steps.refresh(store, datetime.now(UTC))
+    published = steps.publish(store, datetime.now(UTC))
+    lengths = {"ingest": ingested.seconds, "refresh": refreshed.seconds / 4, "publish": published.seconds / 2}
+    return projection(store), lengths
 
 
-def _killed(settings: Settings, data: Path, after: float) -> bool:
-    """Start a run in a process of its own and kill it; whether it was still at work."""
-    command = [sys.executable, "-c", RUN, str(settings.home), str(data), settings.namespace]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+def clear(servers: Servers, store: Deps) -> None:
+    truncate(servers, "store_meta")
+    for key in list(store.client.scan_iter(match=f"{store.keys.prefix}{{*")):
+        store.client.delete(key)
+
+
+def strike(store: Deps, settings: Settings, data: Path, wanted: bytes, after: float, draw: random.Random) -> list[str]:
+    """Start all, kill one that is at the wanted step and perhaps others, replace them; what the killed were doing."""
+    watch = Watch(store)
+    feed = Worker(ingester, settings, data)
+    crew = [Worker(refresher, settings) for _ in range(REFRESHERS)]
+    try:
+        until(lambda: any(w.doing == wanted for w in (feed, *crew)) or feed.process.exitcode is not None, watch, 0.005)
         time.sleep(after)
-        process.send_signal(signal.SIGKILL)
-        return "finished" not in process.stdout.read()
+        alive = [worker for worker in (feed, *crew) if worker.process.exitcode is None]
+        first = next((worker for worker in alive if worker.doing == wanted), draw.choice(alive))
+        victims = {first, *draw.sample(alive, draw.randrange(len(alive)))}
+        struck = [STEPS.get(worker.doing, "nothing") for worker in victims]
+        for worker in victims:
+            worker.process.kill()
+        if feed in victims or feed.process.exitcode != 0:
+            feed.kill()
+            feed = Worker(ingester, settings, data)
+        crew = [worker for worker in crew if worker not in victims]
+        crew += [Worker(refresher, settings) for _ in range(REFRESHERS - len(crew))]
+        until(lambda: feed.process.exitcode is not None, watch)
+        until(lambda: not store.derived.pending()[0] and not store.outbox.pending(), watch)
+        for worker in crew:
+            worker.ask_to_end()
+        assert all(worker.ended_well() for worker in (feed, *crew)), "an error in one that was not killed"
+    finally:
+        for worker in (feed, *crew):
+            worker.kill()
+    return sorted(struck)
 
 
-def _wait_for_the_dead(servers: Servers) -> None:
-    """Wait until the server has noticed that the killed client is gone."""
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'wb_app' AND pid <> pg_backend_pid()"
-        while (left := connection.execute(query).fetchone()) is not None and left[0]:
-            time.sleep(0.02)
+def until(condition: object, watch: Watch, pause: float = 0.05) -> None:
+    deadline = time.monotonic() + 600
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "waited in vain"
+        watch.look()
+        time.sleep(pause)

@@ -69,6 +69,14 @@ def test_medians_leave_out_the_warm_up() -> None:
     assert found.spread == (1.0, 8.0)
 
 
+def test_a_measure_may_take_more_samples_and_another_quantile() -> None:
+    measure = Counting([0, *range(1, 21)], [1] * 21)
+    measure.samples_a_repeat, measure.quantile = 10, 0.95  # type: ignore[misc]
+    found = run(measure, 2, silent)
+    assert isinstance(found, Result)
+    assert (found.repeats, found.ours, found.reference) == (20, pytest.approx(19.05), 1)
+
+
 def test_a_failing_measure_is_torn_down() -> None:
     measure = Counting([], [])
     with pytest.raises(StopIteration):

@@ -445,6 +445,10 @@ def test_a_pair_of_ones_own_up_forth_back_and_down(place: Path) -> None:
     try:
         assert answer(warmbars("init", "--json"))["before"] is None
         assert "already" in warmbars("init").stdout
+        epochs = [answer(warmbars("init", "--restored", "--json"))["epoch"] for _ in range(2)]
+        assert epochs[0] < epochs[1]
+        assert "epoch" in warmbars("init", "--restored").stdout
+        assert "leave out --revision" in warmbars("init", "--restored", "--revision", "base").stderr
         unknown = warmbars("init", "--revision", "1789")
         assert (unknown.exit_code, "head, base and" in unknown.stderr) == (1, True)
         older = warmbars("init", "--revision", "0001")

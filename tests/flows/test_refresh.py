@@ -116,7 +116,7 @@ def test_a_change_that_lands_during_a_refresh_is_not_lost(deps: Deps) -> None:
         with deps.derived.claim(["AAA"], now, 1_000, run.id) as claim:
             replace(deps, ticks(90))  # lands after the claim selected its windows
             market = deps.market("XNYS", now)
-            steps.recompute(deps.derived, claim, market, now)
+            steps.recompute(deps.derived, claim, market, now, deps.retention.frozen([]))
     assert rows(deps, "SELECT count(*) FROM dirty_windows WHERE symbol = 'AAA'") == [(1,)]
     steps.refresh(deps, datetime.now(UTC))
     assert rows(deps, "SELECT count(*), sum(volume) FROM bars_1m") == [(2, 9000.0)]

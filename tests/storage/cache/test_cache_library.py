@@ -20,7 +20,10 @@ from transforms.errors import ConfigurationError
 
 pytestmark = pytest.mark.redis
 
-DIGESTS = {1: "a089434318b1f3c57dff2e0be2ea0593e9e94a120fdd2fbdf47b463afdaca857"}
+DIGESTS = {
+    1: "a089434318b1f3c57dff2e0be2ea0593e9e94a120fdd2fbdf47b463afdaca857",
+    2: "4e85826f80be4ea05519e756e331e902a7da00918cb18947946edc6a916331ef",
+}
 
 
 def test_a_change_of_the_library_raises_its_version() -> None:
@@ -41,7 +44,11 @@ def test_it_is_loaded_once(client: redis.Redis) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [CODE.replace("version 1:", "version 0:"), CODE.replace("-- version", "-- no version"), CODE + "-- edited\n"],
+    [
+        CODE.replace(f"version {VERSION}:", "version 0:"),
+        CODE.replace("-- version", "-- no version"),
+        CODE + "-- edited\n",
+    ],
     ids=["older", "unversioned", "edited"],
 )
 def test_an_older_or_edited_library_is_replaced(client: redis.Redis, other: str) -> None:

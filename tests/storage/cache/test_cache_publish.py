@@ -400,3 +400,44 @@ def test_a_paused_server_is_a_passing_failure(server: Server, client: redis.Redi
             publisher.send([publication(2, {"quote": body(2)})])
         time.sleep(0.5)
         assert publisher.send([publication(2, {"quote": body(2)})])[0].head == (1, 2)
+
+
+def standing(n: int, bodies: dict[str, Body], names: tuple[str, ...], since: int, epoch: int = 1) -> Publication:
+    return Publication("AAPL", epoch, n, AS_OF, f"run-{n}", bodies, names, since)
+
+
+def test_what_stands_is_left_as_it_is(client: redis.Redis, publisher: CachePublisher, rows: int) -> None:
+    send(publisher, 1, {"quote": body(1), "bars:1d": body(1, rows), "bars:5m": body(1)})
+    before = client.dump(f"{PREFIX}bars:1d")
+    (outcome,) = publisher.send([standing(2, {"quote": body(2)}, ("bars:1d", "forecast"), since=1)])
+    assert outcome == Outcome("AAPL", "published", 1, 1, 1, Version(1, 2))
+    assert content_versions(client) == {"quote": Version(1, 2), "bars:1d": Version(1, 1)}
+    assert client.dump(f"{PREFIX}bars:1d") == before
+    assert not client.exists(f"{PREFIX}bars:5m", f"{PREFIX}forecast")
+
+
+@pytest.mark.parametrize(("since", "epoch"), [(1, 1), (3, 1), (2, 2)])
+def test_what_stood_at_another_version_is_lacking(
+    client: redis.Redis, publisher: CachePublisher, rows: int, since: int, epoch: int
+) -> None:
+    send(publisher, 1, {"quote": body(1), "bars:1d": body(1)})
+    send(publisher, 2, {"quote": body(2), "bars:1d": body(2)})
+    before = stored(client)
+    (outcome,) = publisher.send([standing(4, {"quote": body(4, rows)}, ("bars:1d",), since, epoch)])
+    assert outcome == Outcome("AAPL", "lacking", 0, 0, 0, Version(1, 2))
+    assert stored(client) == before
+
+
+def test_a_body_that_should_stand_and_is_gone_is_lacking(client: redis.Redis, publisher: CachePublisher) -> None:
+    send(publisher, 1, {"quote": body(1), "bars:1d": body(1)})
+    client.delete(f"{PREFIX}bars:1d")
+    before = stored(client)
+    (outcome,) = publisher.send([standing(2, {"quote": body(2)}, ("bars:1d",), since=1)])
+    assert outcome.status == "lacking"
+    assert stored(client) == before
+
+
+def test_nothing_stands_where_nothing_was_published(client: redis.Redis, publisher: CachePublisher) -> None:
+    (outcome,) = publisher.send([standing(2, {"quote": body(2)}, ("bars:1d",), since=1)])
+    assert outcome.status == "lacking"
+    assert stored(client) == {}

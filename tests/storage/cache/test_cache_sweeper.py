@@ -8,8 +8,8 @@ import redis
 from storage.cache.client import connect
 from storage.cache.keys import Keys
 from storage.cache.publisher import CachePublisher
-from storage.cache.sweeper import lost_bodies, missing_or_lower, server_identity, to_republish
-from tests.storage.cache.conftest import body, publication, start_server
+from storage.cache.sweeper import lost_bodies, missing_or_lower, server_identity, to_republish, unknown
+from tests.storage.cache.conftest import AS_OF, body, publication, start_server
 
 pytestmark = pytest.mark.redis
 
@@ -30,6 +30,16 @@ def test_lost_bodies_are_found(client: redis.Redis, publisher: CachePublisher, k
     assert lost_bodies(client, keys, symbols) == ["S003", "S599"]
     expected = dict.fromkeys(symbols, (1, 1)) | {"S200": (1, 2)}
     assert to_republish(client, keys, expected) == ["S003", "S100", "S200", "S599"]
+
+
+def test_symbols_that_the_database_does_not_know_are_found(
+    client: redis.Redis, publisher: CachePublisher, keys: Keys
+) -> None:
+    """Only those that have keys left, and nobody else's."""
+    publisher.send(publication(1, {"quote": body(1)}, symbol=symbol) for symbol in ("KNOWN", "LEFT", "EMPTIED"))
+    publisher.send([publication(2, {}, symbol="EMPTIED")])
+    CachePublisher(client, Keys("another")).send([publication(1, {"quote": body(1)}, symbol="THEIRS")])
+    assert unknown(client, keys, {"KNOWN": (1, 1)}) == {"LEFT": AS_OF}
 
 
 def test_publishing_what_a_sweep_found_repairs_it(client: redis.Redis, publisher: CachePublisher, keys: Keys) -> None:

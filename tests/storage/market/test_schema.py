@@ -110,6 +110,18 @@ def test_a_database_found_elsewhere_gets_a_higher_epoch(deps: Deps, servers: Ser
     assert higher > epoch
 
 
+def test_a_database_put_back_in_place_gets_a_higher_epoch_when_told(deps: Deps, servers: Servers) -> None:
+    with psycopg.connect(servers.owner_url) as connection:
+        connection.execute(
+            "INSERT INTO warmbars.publications (symbol, epoch, version, as_of, run_id) VALUES ('A', %s, 7, now(), 1)",
+            [deps.epoch],
+        )
+    epochs = [schema.raise_epoch(deps.database) for _ in range(3)]
+    assert deps.epoch < epochs[0] < epochs[1] < epochs[2]
+    assert schema.ensure_identity(deps.database)[1] == epochs[2]
+    assert deps.outbox.versions() == {"A": (epochs[2], 7)}
+
+
 def test_a_server_that_is_not_there_is_said_so(settings: Settings) -> None:
     nobody = "postgresql://nobody@127.0.0.1:1/none"
     quick = settings.model_copy(update={"connect_timeout_seconds": 1})
