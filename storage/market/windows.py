@@ -1,23 +1,24 @@
 """From changed days to dirty windows: what a change of raw rows tells refresh."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
 from storage.market.database import Connection, copy_in, table_name
-from transforms.schema import MARKET_SYMBOL, Dataset
+from transforms.schema import MARKET_SYMBOL, UTC_US, Dataset
 
 _A_DAY = timedelta(days=1)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def mark_dirty(connection: Connection, dataset: Dataset, days: pl.DataFrame, run_id: int) -> int:
     """Append a dirty window for every run of changed days, due from its first row's moment on; how many.
 
-    Days with nothing between them but a weekend are one run. An action is due a day earlier: its date begins in the
-    east, where the session may open the evening before in UTC.
+    Days with nothing between them but a weekend are one run. Actions are due at once, also those still to come: with
+    its first one a better source takes over all that is told of its kind.
     """
-    early = _A_DAY * (dataset == "actions")
+    due_at = pl.lit(_LONG_AGO) if dataset == "actions" else pl.col("starts_at")
     since = pl.col("last").dt.date().shift(1).over("symbol") + _A_DAY
     between = pl.business_day_count(since, pl.col("first").dt.date())
     windows = (
@@ -35,7 +36,7 @@ def mark_dirty(connection: Connection, dataset: Dataset, days: pl.DataFrame, run
             pl.lit(dataset).alias("dataset"),
             "starts_at",
             "ends_at",
-            (pl.col("starts_at") - early).alias("due_at"),
+            due_at.cast(UTC_US).alias("due_at"),
             "rows",
             pl.lit(run_id, dtype=pl.Int64).alias("run_id"),
         )

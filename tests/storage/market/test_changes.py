@@ -179,9 +179,10 @@ def test_what_is_superseded_ends_when_its_successor_arrives(deps: Deps) -> None:
     assert ended == arrived.rows()
 
 
-def test_an_action_is_dirty_from_the_day_before_it(deps: Deps) -> None:
+def test_an_action_is_dirty_at_once(deps: Deps) -> None:
+    """Also one that is to come: its source may be the best there is, and then speaks for the past as well."""
     midnight = datetime(2024, 1, 3, tzinfo=UTC)
-    window = ("AAA", "actions", midnight, midnight + TICK, midnight - DAY)
+    window = ("AAA", "actions", midnight, midnight + TICK, datetime(1970, 1, 1, tzinfo=UTC))
     deps.raw.upsert(split(2.0))
     assert fresh(deps) == [window], "announced"
     deps.raw.upsert(split(2.0))
