@@ -24,6 +24,7 @@ Named = tuple[str, Sequence[str]]
 """An indicator and its columns, state included."""
 
 _BARS: Final = tuple(f"bars_{interval}_{kind}" for interval in COARSE for kind in ("rollup", "fill"))
+_SENTIMENT: Final = ("sentiment_1h", "sentiment_1d")
 _DAILY: Final = ("bars_1d_rollup", "bars_1d_fill", "sentiment_1d")
 _RAW: Final = ("stock_ticks", "stock_data", "sentiment_data")
 
@@ -35,9 +36,11 @@ INDICATORS: Final = Mark("indicators", _BARS, beside=_RAW[:2])
 SCORES: Final = Mark("scores", ("sentiment_data",), ("sentiment_1d",), margin=timedelta(days=14), by_year=True)
 """The sessions beside the messages as well: another cutoff takes them away from one and gives them to the next."""
 CORRELATIONS: Final = Mark("correlations", _DAILY, beside=_RAW)
-KEYS: Final = Mark("keys", beside=("stock_ticks", "stock_data", "sentiment_data"))
+KEYS: Final = Mark("keys", beside=(*_BARS, *_SENTIMENT, *_RAW))
 KEYS_OF_BARS: Final = Mark("keys", beside=(*_BARS, *_RAW[:2]))
-KEYS_OF_SCORES: Final = Mark("keys", beside=("sentiment_data",))
+KEYS_OF_SCORES: Final = Mark("keys", beside=(*_SENTIMENT, "sentiment_data"))
+KEYS_OF_ROLLING: Final = Mark("keys", beside=(*_DAILY, *_RAW))
+"""Of symbols without a message too: silence may count as a score of 0."""
 RETURNS: Final = Mark("returns", market=True)
 
 DEFINITIONS: Final[Mapping[str, int]] = {
@@ -116,7 +119,7 @@ DEPENDS: Final[Mapping[str, Mapping[str, Rule]]] = {
     "keys": {
         "published_bars": _always(KEYS_OF_BARS),
         "published_sentiment": _always(KEYS_OF_SCORES),
-        "published_rolling": _always(KEYS_OF_SCORES),
+        "published_rolling": _always(KEYS_OF_ROLLING),
         "definition": _always(KEYS),
     },
 }

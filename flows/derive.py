@@ -140,9 +140,13 @@ def bars(prices: Prices, market: Market, as_of: datetime) -> BarSet:
         for i in settings.intervals[1:]
         if any(_LENGTHS[g] <= _LENGTHS[i] for g in coarse["granularity"].unique())
     }
-    placed_fills = {i: rows.pipe(place, sessions, rules).select(*BARS, *_when_closed(i)) for i, rows in fills.items()}
-    due = pl.collect_all([*rollups.values(), *placed_fills.values()])
-    ended = iter([frame.filter(pl.col("due_at") <= as_of).select(BARS.names()) for frame in due])
+    filled = {i: rows.pipe(place, sessions, rules) for i, rows in fills.items()}
+    placed_fills = {i: rows.select(*BARS, *_when_closed(i)) for i, rows in filled.items()}
+    # where no days are kept, the quote is still made of them once they have closed
+    days_due = [] if "1d" in fills else [rows.select("symbol", *_when_closed("1d")) for rows in filled.values()]
+    due = pl.collect_all([*rollups.values(), *placed_fills.values(), *days_due])
+    made = due[: len(rollups) + len(placed_fills)]
+    ended = iter([frame.filter(pl.col("due_at") <= as_of).select(BARS.names()) for frame in made])
     return BarSet(
         minutes=minutes,
         rollups={interval: next(ended) for interval in rollups},

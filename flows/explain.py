@@ -182,7 +182,8 @@ def _not_there(deps: Deps, lineage: LineageStore, target: RowTarget) -> str:
     moment = at if isinstance(at, datetime) else datetime(at.year, at.month, at.day, tzinfo=UTC)
     near = [f"{near:%Y-%m-%d %H:%M}Z" for near in lineage.nearest(target.table, target.symbol, moment)]
     told = f"the nearest are of {' and '.join(near)}" if near else "there is none at all"
-    waits = " Changes of it wait to be refreshed: warmbars refresh" if lineage.windows(target.symbol) else ""
+    due = any(window["due"] for window in lineage.windows(target.symbol))
+    waits = " Changes of it wait to be refreshed: warmbars refresh" if due else ""
     shown = f"{at:%Y-%m-%d %H:%M}Z" if isinstance(at, datetime) else str(at)
     return f"there is no row of {target.symbol} {target.name} at {shown}; {told}.{waits}"
 

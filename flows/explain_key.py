@@ -12,7 +12,7 @@ from flows.explain_reads import Reading, over_every_session
 from flows.explain_target import KeyTarget
 from flows.graph import GRAPH, Derived, keys_of, tables_of
 from flows.wiring import Deps
-from storage.cache.codec import Body, decode
+from storage.cache.codec import Body, body_of, decode
 from storage.cache.entries import Head, Stored
 from storage.cache.errors import CorruptEntry, TornRead
 from storage.cache.fetch import Fetcher, Missing
@@ -35,7 +35,7 @@ _Span = tuple[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class InCache:
-    """What the cache holds under a key, and when its content last changed."""
+    """What the cache holds under a key, and when its content last changed. `etag`: as the key says itself."""
 
     etag: str
     version: str
@@ -124,7 +124,16 @@ def _cached(deps: Deps, target: KeyTarget) -> tuple[InCache | None, Head | None,
         return None, None, ("corrupt", str(exc))
     except StoreUnavailable as exc:
         return None, None, ("unreachable", str(exc))
-    return _in_cache(found.stored[target.name]), found.head, None
+    stored = found.stored[target.name]
+    return _in_cache(stored), found.head, _altered(target.symbol, stored)
+
+
+def _altered(symbol: str, stored: Stored | None) -> tuple[str, str] | None:
+    """What is wrong with a key whose content is not the one that its etag names."""
+    etag = None if stored is None else body_of(stored.body.content).etag
+    if stored is None or etag == stored.body.etag:
+        return None
+    return "corrupt", f"its content has another etag, {etag}; somebody wrote to it: warmbars verify {symbol} --repair"
 
 
 def _in_cache(stored: Stored | None) -> InCache | None:

@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -21,6 +22,8 @@ from storage.market.lineage import RawRange, Written
 _STATES: Mapping[str, str] = {"equal": "green", "behind": "yellow", "absent": FAINT, "unpublished": "yellow"}
 _NOT_VALUES = ("arrived_at", "superseded_at", "run_id", "source", "timestamp", "granularity", "price_basis")
 _RUNS_SHOWN = 5
+_DATE_WIDTH, _TABLE_WIDTH, _SOURCE_WIDTH, _ROWS_WIDTH, _RUN_WIDTH = 10, 11, 12, 5, 4
+"""Of the tables of raw rows, at least."""
 
 
 class Clock:
@@ -120,12 +123,8 @@ def _line(label: str, told: str | Text) -> Text:
 def _values(rows: Sequence[Mapping[str, Any]], most: int) -> RenderableType:
     """One row as name and value, several as a table."""
     if len(rows) == 1:
-        grid = Table.grid(padding=(0, 2))
         pairs = [(name, _value(value)) for name, value in rows[0].items() if value is not None]
-        for start in range(0, len(pairs), 4):
-            some = pairs[start : start + 4]
-            grid.add_row(*(cell for name, value in some for cell in (Text(name, FAINT), Text(value))))
-        return grid
+        return Columns([Text.assemble((name, FAINT), f" {value}") for name, value in pairs], padding=(0, 3))
     table = plain_table(*rows[0])
     for row in rows[:most]:
         table.add_row(*map(_value, row.values()))
@@ -154,22 +153,47 @@ def _made_of(parts: Sequence[Mapping[str, Any]], clock: Clock) -> Iterable[Rende
     if not parts:
         yield Text("no raw row is left in this bucket: it was made of rows that were removed since", FAINT)
         return
-    table = plain_table("made of", "source", "bars", "rows", "first", "last", "arrived", "run", "")
-    for column in (1, 2, 4, 5, 6, 8):
-        table.columns[column].justify = "left"
+    groups: dict[tuple[bool, str], list[Mapping[str, Any]]] = {}
+    for part in parts:
+        groups.setdefault((part["used"], "" if part["used"] else part["why"]), []).append(part)
+    for (used, why), some in groups.items():
+        if not used:
+            yield ""
+            yield Text(f"does not count: {why}", FAINT)
+        yield _raw_table("made of" if used else "", some, clock)
+
+
+def _raw_table(title: str, parts: Sequence[Mapping[str, Any]], clock: Clock) -> Table:
+    """A line a table, source and length; wide as the others of the page, so that they stand below each other."""
+    table = plain_table(title, "source", "rows", "first", "last", "arrived", "run")
+    _moments(table, 3, 4, 5)
+    table.columns[1].min_width, table.columns[2].min_width = _SOURCE_WIDTH, _ROWS_WIDTH
     for part in parts:
         basis = "" if part["price_basis"] == "raw" else f" ({part['price_basis']})"
-        told = Text("counts" if part["used"] else part["why"], "green" if part["used"] else FAINT)
         table.add_row(
-            *(part["table"], f"{part['source']}{basis}", part["granularity"] or "", f"{part['rows']:,}"),
+            *(part["table"], f"{_source(part['source'], part['granularity'])}{basis}", f"{part['rows']:,}"),
             *(clock(part["first"], seconds=True), clock(part["last"], seconds=True)),
-            *(clock(part["last_arrived"], seconds=True), _ids(part["runs"]), told),
+            *(clock(part["last_arrived"], seconds=True), _ids(part["runs"])),
         )
-    yield table
+    return table
+
+
+def _source(name: str, granularity: str | None) -> str:
+    return f"{name} {granularity}" if granularity else name
+
+
+def _moments(table: Table, *columns: int) -> None:
+    """Names stay whole; moments, in these columns, break between date and time where the terminal is narrow."""
+    for n, column in enumerate(table.columns):
+        column.overflow, column.no_wrap = "fold", n not in columns
+        if n in columns:
+            column.justify, column.min_width = "left", _DATE_WIDTH
+    table.columns[0].min_width, table.columns[-1].min_width = _TABLE_WIDTH, _RUN_WIDTH
+    table.columns[1].justify = "left"
 
 
 def _ids(runs: Sequence[int]) -> str:
-    return str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
+    return str(runs[0]) if len(runs) == 1 else f"{runs[0]}-{runs[-1]}"
 
 
 def _superseded(found: Sequence[Superseded], rows: int, clock: Clock) -> Iterable[RenderableType]:
@@ -213,8 +237,11 @@ def _pending(windows: Sequence[Mapping[str, Any]], clock: Clock) -> Iterable[Ren
     yield ""
     first = min(window["due_at"] for window in windows)
     datasets = ", ".join(sorted({window["dataset"] for window in windows}))
-    told = f"{count(len(windows), 'change')} of its rows ({datasets}) wait, due from {clock(first)}: warmbars refresh"
-    yield Text.assemble(("note ", "bold yellow"), told)
+    if any(window["due"] for window in windows):
+        told = f"{count(len(windows), 'change')} of the symbol to be refreshed ({datasets}): warmbars refresh"
+        yield Text.assemble(("note ", "bold yellow"), told)
+    else:
+        yield Text(f"time closes more of the symbol ({datasets}), the first at {clock(first)}", FAINT)
 
 
 def _written(written: Sequence[Written], rows: int, clock: Clock) -> Iterable[RenderableType]:
@@ -242,9 +269,8 @@ def _of_runs(runs: Sequence[Mapping[str, Any]], clock: Clock) -> Iterable[Render
 def _ranges(raw: Sequence[RawRange], clock: Clock) -> Iterable[RenderableType]:
     if not raw:
         return
-    table = plain_table("raw rows in its days", "source", "bars", "rows", "first", "last", "last arrived", "runs")
-    for column in (1, 2, 4, 5, 6):
-        table.columns[column].justify = "left"
+    table = plain_table("raw rows", "source", "rows", "first", "last", "arrived", "runs")
+    _moments(table, 3, 4, 5)
     for part in raw:
         moments = (
             clock(part.first, seconds=True),
@@ -252,8 +278,9 @@ def _ranges(raw: Sequence[RawRange], clock: Clock) -> Iterable[RenderableType]:
             clock(part.last_arrived, seconds=True),
         )
         ids = _ids([part.first_run] if part.first_run == part.last_run else [part.first_run, part.last_run])
-        table.add_row(part.table, part.source, part.granularity or "", f"{part.rows:,}", *moments, ids)
+        table.add_row(part.table, _source(part.source, part.granularity), f"{part.rows:,}", *moments, ids)
     yield ""
+    yield Text("in the days of its rows:", FAINT)
     yield table
 
 

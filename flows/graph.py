@@ -1,7 +1,7 @@
 """What is computed from what: each derived dataset, what it reads, how far a change travels, and the keys it is in.
 
 This is the declaration; `flows.recompute` works in its order, `warmbars refresh --dry-run` prints what it says of the
-windows at hand, and a test holds what a refresh really changed to it (tests/flows/test_graph.py).
+windows at hand, and a test holds what a refresh really changed to it (tests/flows/test_preview.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -27,7 +27,8 @@ _JUST_AFTER = timedelta(microseconds=1)
 class Plan:
     """What the claimed windows of one market's symbols reach.
 
-    `prices`: symbol, session, day_start, day_end of every session whose bars are computed again.
+    `prices`: symbol, number (its place among the market's sessions), session, day_start, day_end of every session
+    whose bars are computed again.
     `sentiment`: symbol, session, after (the cutoff before), cutoff, day_start and open of every session whose
     messages are counted again.
     `actions`: symbols whose corporate actions changed.
@@ -56,8 +57,14 @@ class Plan:
         )
 
     def price_spans(self) -> pl.DataFrame:
-        """The stretches of raw price rows and of bars that the sessions cover."""
-        return merged(self.prices.select("symbol", lo="day_start", hi="day_end"), timedelta(days=4))
+        """The stretches of raw price rows and of bars that the sessions cover, neighbours as one.
+
+        No session lies in them that is not planned: it may be frozen, and what landed in it since the windows were
+        claimed would change bars whose indicators nobody looks at.
+        """
+        apart = (pl.col("number") != pl.col("number").shift(1) + 1).fill_null(value=True)
+        days = self.prices.select("symbol", "number", lo="day_start", hi="day_end")
+        return _as_one(days.lazy().sort("symbol", "lo"), apart, ("symbol",))
 
     def sentiment_spans(self) -> pl.DataFrame:
         """The stretches of messages to read; an hour more on either side."""
@@ -160,7 +167,6 @@ def _exploded(windows: pl.DataFrame, first: pl.Series, last: pl.Series, sessions
         .select("symbol", "number")
         .unique()
         .join(sessions.lazy().with_row_index("number"), on="number", how="inner")
-        .drop("number")
         .sort("symbol", "session")
         .collect()
     )
@@ -169,10 +175,13 @@ def _exploded(windows: pl.DataFrame, first: pl.Series, last: pl.Series, sessions
 def merged(spans: pl.DataFrame | pl.LazyFrame, gap: timedelta, series: Sequence[str] = ("symbol",)) -> pl.DataFrame:
     """Spans (lo, hi) of a series that meet, or lie at most `gap` apart, become one."""
     apart = (pl.col("lo") - pl.col("hi").shift(1) > gap).fill_null(value=True)
+    return _as_one(spans.lazy().sort(*series, "lo"), apart, series)
+
+
+def _as_one(spans: pl.LazyFrame, apart: pl.Expr, series: Sequence[str]) -> pl.DataFrame:
+    """Spans in order, those of a series that are not `apart` from the one before as one."""
     return (
-        spans.lazy()
-        .sort(*series, "lo")
-        .with_columns(run=apart.cum_sum().over(series))
+        spans.with_columns(run=apart.cum_sum().over(series))
         .group_by(*series, "run", maintain_order=True)
         .agg(lo=pl.col("lo").min(), hi=pl.col("hi").max())
         .select(*series, "lo", "hi")

@@ -44,9 +44,15 @@ class Planned:
 
 @dataclass(slots=True)
 class Preview:
-    """What a refresh would do."""
+    """What a refresh would do.
+
+    `symbols`: whose windows are due. `renewed`: those that get a new version without a row that changes, so that
+    their keys are compared with the cache and sent again.
+    """
 
     windows: int = 0
+    symbols: set[str] = field(default_factory=set)
+    renewed: list[str] = field(default_factory=list)
     planned: list[Planned] = field(default_factory=list)
     market: list[str] = field(default_factory=list)
     market_keys: list[str] = field(default_factory=list)
@@ -75,6 +81,8 @@ def preview(deps: Deps, as_of: datetime, progress: Progress | None = None) -> Pr
         with deps.derived.claim(symbols, as_of, _UNBOUNDED, run_id=0) as claim:
             found.busy |= {*symbols} - {*claim.locked}
             found.windows += claim.windows.height
+            found.symbols |= {*claim.windows["symbol"]}
+            found.renewed += claim.windows.filter(dataset="keys")["symbol"].unique().sort().to_list()
             if symbols == [MARKET_SYMBOL]:
                 asked |= {*claim.windows["dataset"]}
             elif not claim.windows.is_empty():
@@ -124,7 +132,10 @@ def _times(changes: Changes) -> list[datetime]:
     """The first and last row that changes; none where rows have no moment."""
     if "timestamp" not in changes.upserts.columns:
         return []
-    both = [*changes.upserts["timestamp"], *(changes.deletes["timestamp"] if "timestamp" in changes.deletes else ())]
+    both = [
+        *changes.upserts["timestamp"],
+        *(changes.deletes["timestamp"] if "timestamp" in changes.deletes.columns else ()),
+    ]
     return [min(both), max(both)] if both else []
 
 

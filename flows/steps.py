@@ -196,7 +196,7 @@ def refresh_batch(deps: Deps, batch: Sequence[Due], as_of: datetime, run: Run, d
         removed = changed_settings.remove_unkept(deps, claim, as_of)
     done.symbols |= result.changed
     for changes in result.changes:
-        done.rows[changes.table] = done.rows.get(changes.table, 0) + len(changes)
+        done.rows[changes.table] = done.rows.get(changes.table, 0) + changes.rows
     for table, rows in removed.items():
         done.rows[table] = done.rows.get(table, 0) + rows
 

@@ -70,7 +70,7 @@ def _check(deps: Deps, checker: CacheChecker, batch: Sequence[str], done: KeysCh
         if not left:
             break
     done.symbols += len(left)
-    done.keys += len(faults)
+    done.keys += sum(len(p.bodies) for p in given if p.symbol in left)
     done.pending += sorted(waiting)
     done.faults += faults
 

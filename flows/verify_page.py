@@ -141,7 +141,11 @@ def _next(done: Verified, program: str) -> Iterator[RenderableType]:
         )
     elif not done.equal:
         yield ""
-        yield Text(f"Next: {program} verify --repair marks what differs, {program} refresh makes it again", FAINT)
+        yield Text(
+            f"Next: {program} verify --repair marks what differs, {program} refresh makes it again, and"
+            f" {program} publish sends it",
+            FAINT,
+        )
 
 
 def _line(name: str, text: str) -> Text:

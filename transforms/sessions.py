@@ -57,8 +57,7 @@ def _in_session(minutes: pl.LazyFrame, sessions: pl.LazyFrame, rules: BucketRule
         return found.filter(pl.col("_minute") < pl.col("_day_end"))
     found = minutes.join_asof(days.sort("_open"), left_on="_minute", right_on="_open")
     in_break = (pl.col("_minute") >= pl.col("_break_start")) & (pl.col("_minute") < pl.col("_break_end"))
-    tail = pl.max_horizontal("_day_end", pl.col("_close") + rules.close_grace)
-    return found.filter((pl.col("_minute") < tail) & in_break.not_().fill_null(True))
+    return found.filter((pl.col("_minute") < pl.col("_day_end")) & in_break.not_().fill_null(True))
 
 
 def days_of(sessions: pl.LazyFrame) -> pl.LazyFrame:

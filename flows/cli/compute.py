@@ -37,7 +37,9 @@ _STDOUT = "-"
     "warmbars compute --all --interval 5m --indicators kept --knowledge latest --as-of 2024-11-29T21:00Z -o all.csv",
 )
 def compute(
-    symbols: Annotated[list[str] | None, typer.Argument(help="The symbols.", show_default=False)] = None,
+    symbols: Annotated[
+        list[str] | None, typer.Argument(metavar="SYMBOL", help="The symbols.", show_default=False)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every symbol that was ever ingested.")] = False,
     interval: Annotated[choices.Interval, typer.Option(help="Length of the bars.")] = "1d",
     indicators: Annotated[
@@ -66,7 +68,7 @@ def compute(
         str | None,
         typer.Option("--output", "-o", metavar="FILE", help="A .parquet or .csv file, or - for CSV on stdout."),
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Newest bars shown of each symbol, without --output.")] = _ROWS,
+    rows: Annotated[int, typer.Option(min=1, help="Newest bars shown of each symbol, where it is a table.")] = _ROWS,
     as_json: AsJson = False,
 ) -> None:
     """Compute bars and indicators from raw rows, to output only: nothing is stored or published.
@@ -105,12 +107,17 @@ def _moments(as_of: str | None, knowledge: str) -> tuple[datetime, datetime | No
         raise typer.BadParameter(f"--as-of {as_of} has not been yet")
     if knowledge == "latest" or (knowledge == "arrival" and as_of is None):
         return at, None
-    return at, at if knowledge == "arrival" else choices.moment(knowledge)
+    if knowledge == "arrival":
+        return at, at
+    try:
+        return at, choices.moment(knowledge)
+    except typer.BadParameter as exc:
+        raise typer.BadParameter(f"--knowledge is arrival, latest or a moment: {exc.message}") from exc
 
 
 def _names(given: Sequence[str], kept: Sequence[str]) -> tuple[str, ...]:
     """Indicators by name, each once; `kept` stands for those of the setting."""
-    words = [word.strip() for text in given for word in text.split(",")]
+    words = [word.strip() for text in given for word in text.split(",") if word.strip()]
     return tuple(dict.fromkeys(name for word in words for name in (kept if word == _KEPT else [word])))
 
 
@@ -158,14 +165,33 @@ def _print_table(shown: _Shown, symbol: str, frame: "pl.DataFrame") -> None:
 
     when = "session" if shown.interval == "1d" else "timestamp"
     values = frame.columns[3:]
-    table = plain_table(f"{symbol} {shown.interval}", *values)
-    for row in frame.tail(shown.rows).iter_rows(named=True):
-        label = str(row[when]) if when == "session" else f"{row[when]:%Y-%m-%d %H:%M}"
-        table.add_row(label, *(number(row[name]) for name in values))
-    out().print(table)
+    newest = frame.tail(shown.rows).to_dicts()
+    labels = [str(row[when]) if when == "session" else f"{row[when]:%Y-%m-%d %H:%M}" for row in newest]
+    cells = {name: [number(row[name]) for row in newest] for name in values}
+    title = f"{symbol} {shown.interval}"
+    for names in _beside(cells, out().width - max(map(len, [title, *labels]))) if newest else ():
+        table = plain_table(title, *names)
+        for n, label in enumerate(labels):
+            table.add_row(label, *(cells[name][n] for name in names))
+        out().print(table)
     at, known_at = shown.moment.as_of, shown.moment.known_at
     known = "what is known now" if known_at is None else f"what had arrived by {known_at:%Y-%m-%d %H:%M:%S} UTC"
-    out().print(f"{count(frame.height, 'bar')} as of {at:%Y-%m-%d %H:%M:%S} UTC, from {known}", style="dim")
+    out().print(f"{symbol}: {count(frame.height, 'bar')} as of {at:%Y-%m-%d %H:%M:%S} UTC, from {known}", style="dim")
+    if not newest and known_at is not None:
+        out().print("What was loaded later had not arrived then; --knowledge latest counts it.", style="dim")
+
+
+def _beside(cells: dict[str, list[str]], width: int) -> "Iterator[list[str]]":
+    """Names of columns that fit beside each other in this width."""
+    names, left = list[str](), width
+    for name, texts in cells.items():
+        needed = 2 + max(len(name), *map(len, texts))
+        if names and needed > left:
+            yield names
+            names, left = [], width
+        names.append(name)
+        left -= needed
+    yield names
 
 
 def _print_written(output: str, counted: dict[str, int], shown: _Shown, took: float) -> None:

@@ -92,6 +92,11 @@ def ingest(
         print_json(ingested_as_json(done))
     else:
         _print_ingested(done)
+        if mode != "upsert" and any(f.dataset == "ticks" and f.written.windows for f in done.files):
+            out().print(
+                "Trades replace whole symbol-days, whose bars are now made of these alone; --mode upsert adds to them.",
+                style="dim",
+            )
     exit_unless_read(done)
 
 
@@ -157,8 +162,8 @@ def refresh(
 ) -> None:
     """Compute bars, indicators, sentiment and correlations where raw rows changed or time closed a bar.
 
-    With [bold]--dry-run[/] everything is computed and compared, and nothing written: what is told is what a refresh
-    at this moment would do.
+    With [bold]--dry-run[/] everything that is due is computed and compared, and nothing written: what is told is what
+    a refresh at this moment would do. Of changed settings and of the market it is said what they ask for, not computed.
     """
     if dry_run:
         _preview(as_json=as_json)
@@ -194,9 +199,14 @@ def _preview(*, as_json: bool) -> None:
         out().print(f"A refresh would also compute again, because a setting changed: {change}")
     if found.market:
         out().print(f"Of the market: {', '.join(found.market)}; keys at most: {', '.join(found.market_keys)}")
-    symbols = len({each.symbol for each in found.planned})
-    told = f"{count(found.windows, 'dirty window')} of {count(symbols, 'symbol')}"
-    out().print(f"Planned in {seconds(found.seconds)}: {told}; nothing written. Next: warmbars refresh", style="dim")
+    if found.renewed:
+        out().print(f"Keys to be sent again: {', '.join(found.renewed)}")
+    told = f"{count(found.windows, 'dirty window')} of {count(len(found.symbols), 'symbol')}"
+    if found.windows or found.settings:
+        told = f"{told}; nothing written. Next: warmbars refresh"
+    else:
+        told = "nothing is due; warmbars status shows what time will close next"
+    out().print(f"Planned in {seconds(found.seconds)}: {told}", style="dim")
     if found.busy:
         warn(f"not planned, another refresh is at them: {', '.join(sorted(found.busy))}")
 

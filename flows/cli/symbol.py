@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from storage.market.instruments import Instrument
 
-symbol = typer.Typer(cls=Group, help="Symbols: list, show, rename, delist.", no_args_is_help=True)
+symbol = typer.Typer(cls=Group, help="Symbols: list, show, rename, reopen, delist.", no_args_is_help=True)
 app.add_typer(symbol, name="symbol", rich_help_panel=DATA)
 
 _DATE = ["%Y-%m-%d"]

@@ -32,7 +32,11 @@ def store_errors(doing: str) -> Iterator[None]:
     """Turn a driver's loss of connection into `StoreUnavailable`: the same call may succeed later."""
     try:
         yield
-    except (*_PASSING, PoolTimeout, adbc.OperationalError) as exc:
+    except PoolTimeout as exc:
+        raise StoreUnavailable(
+            f"the database does not answer ({exc}): see that it runs and takes connections (setting database_url)"
+        ) from exc
+    except (*_PASSING, adbc.OperationalError) as exc:
         raise StoreUnavailable(f"the database failed while {doing}: {exc}") from exc
 
 

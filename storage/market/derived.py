@@ -83,6 +83,13 @@ class Changes:
         return self.upserts.height + self.deletes.height
 
     @property
+    def rows(self) -> int:
+        """How many rows become others: one that is deleted and written anew counts once."""
+        if self.deletes.is_empty():
+            return self.upserts.height
+        return self.upserts.height + self.deletes.join(self.upserts, on=self.deletes.columns, how="anti").height
+
+    @property
     def symbols(self) -> set[str]:
         """Whose rows they are."""
         return {*distinct(self.upserts["symbol"]), *distinct(self.deletes["symbol"])}
@@ -164,7 +171,7 @@ class Claim:
             "WITH given AS (SELECT symbol, tables::jsonb FROM unnest(%(symbols)s::text[], %(tables)s::text[])"
             "  AS g (symbol, tables))"
             " INSERT INTO publications AS p (symbol, epoch, version, as_of, run_id, changed)"
-            " SELECT symbol, (SELECT epoch FROM store_meta), 1, %(as_of)s, %(run)s, '{\"at\": 1, \"*\": 1}'"
+            ' SELECT symbol, (SELECT epoch FROM store_meta), 1, %(as_of)s, %(run)s, \'{"at": 1, "*": 1}\''
             ' FROM given ORDER BY symbol COLLATE "C"'
             " ON CONFLICT (symbol) DO UPDATE SET epoch = greatest(p.epoch, excluded.epoch), version = p.version + 1,"
             " as_of = greatest(p.as_of, excluded.as_of), run_id = excluded.run_id,"
@@ -328,14 +335,15 @@ class DerivedStore:
         )
 
     def correlated(self, symbols: Sequence[str]) -> list[str]:
-        """Those of the symbols that have daily sentiment or a correlation."""
+        """Those of the symbols that have daily sentiment or a correlation, over all sessions or rolling."""
         if not symbols:
             return []
         found = self._database.frame(
             statement(
                 "SELECT symbol FROM unnest({symbols}::text[]) AS s (symbol) WHERE"
                 ' EXISTS (SELECT FROM sentiment_1d t WHERE t.symbol = s.symbol COLLATE "C")'
-                ' OR EXISTS (SELECT FROM correlations t WHERE t.symbol = s.symbol COLLATE "C")',
+                ' OR EXISTS (SELECT FROM correlations t WHERE t.symbol = s.symbol COLLATE "C")'
+                ' OR EXISTS (SELECT FROM rolling_correlations t WHERE t.symbol = s.symbol COLLATE "C")',
                 symbols=list(symbols),
             )
         )
@@ -355,7 +363,8 @@ class DerivedStore:
     def crossing_splits(self, windows: pl.DataFrame) -> list[str]:
         """Symbols with a split between an adjusted row of a window (symbol, starts_at, ends_at) and those before it.
 
-        Rows that were superseded or removed count as rows of the window. Within a day: dates are those of UTC.
+        Rows that were superseded or removed count as rows of the window. To a day: a session may have begun on the UTC
+        date before its own, and its evening may be on the one after, so that a row is dated by twelve hours before it.
         """
         found = self._database.frame(
             statement(
@@ -366,8 +375,9 @@ class DerivedStore:
                 "  AND r.timestamp >= w.lo AND r.timestamp < w.hi"
                 "  UNION SELECT source FROM stock_data_history r WHERE r.symbol = a.symbol AND r.price_basis <> 'raw'"
                 "  AND r.timestamp >= w.lo AND r.timestamp < w.hi) AS inside,"
-                " LATERAL (SELECT max(timestamp)::date AS day FROM stock_data r WHERE r.symbol = a.symbol"
-                "  AND r.price_basis <> 'raw' AND r.source = inside.source AND r.timestamp < w.lo) AS before"
+                " LATERAL (SELECT (max(timestamp) - interval '12 hours')::date AS day FROM stock_data r"
+                "  WHERE r.symbol = a.symbol AND r.price_basis <> 'raw' AND r.source = inside.source"
+                "  AND r.timestamp < w.lo) AS before"
                 " WHERE a.ex_date > before.day",
                 symbols=_array(windows["symbol"]),
                 lo=_array(windows["starts_at"]),

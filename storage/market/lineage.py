@@ -179,9 +179,10 @@ class LineageStore:
         return [Written(table, **row) for row in found.to_dicts()]
 
     def windows(self, symbol: str) -> Sequence[Mapping[str, Any]]:
-        """What of a symbol waits to be refreshed: dataset, starts_at, ends_at, due_at, run_id."""
+        """What of a symbol waits to be refreshed, if `due`: dataset, starts_at, ends_at, due_at, run_id."""
         found = self._frame(
-            "SELECT dataset, starts_at, ends_at, due_at, run_id FROM dirty_windows WHERE symbol = {symbol} ORDER BY id",
+            "SELECT dataset, starts_at, ends_at, due_at, run_id, due_at <= now() AS due FROM dirty_windows"
+            " WHERE symbol = {symbol} ORDER BY id",
             symbol=symbol,
         )
         return found.to_dicts()

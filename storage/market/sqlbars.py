@@ -25,7 +25,7 @@ from transforms.schema import BARS, INTRADAY_MINUTES, Interval
 _DAYS: Final = sql.SQL(
     "days AS MATERIALIZED (SELECT session, open, close, break_start, break_end, least(day_start, open) AS first,"
     "  least(greatest(day_end, close), lead(least(day_start, open)) OVER by_open) AS last,"
-    "  lead(open) OVER by_open AS next_open, day_end - interval '1 day' AS midnight"
+    "  day_end - interval '1 day' AS midnight"
     " FROM sessions WHERE market = {market} WINDOW by_open AS (ORDER BY open)),"
     " held AS MATERIALIZED (SELECT s.symbol, d.* FROM unnest({symbols}::text[]) AS s (symbol),"
     "  LATERAL (SELECT min(timestamp) AS lo, max(timestamp) AS hi FROM {table} r"
@@ -115,14 +115,11 @@ class SqlBars:
         return _DAYS.format(market=self.market, symbols=list(symbols), table=table_name(table))
 
     def _trades(self) -> sql.Composed:
-        """Trades of the local day of each session, and of what after it may still belong to the session."""
-        regular = self.settings.trading_hours == "regular"
-        tail = statement("greatest(d.last, least(d.next_open, d.close + {grace}))", grace=self.settings.close_grace)
+        """Trades of the local day of each session."""
         return statement(
             "trades AS (SELECT t.*, d.session, d.open, d.close, d.break_start, d.break_end, d.first, d.last"
             ' FROM held d, LATERAL (SELECT * FROM stock_ticks r WHERE r.symbol = d.symbol COLLATE "C"'
-            "  AND r.timestamp >= d.first AND r.timestamp < {last} OFFSET 0) AS t)",
-            last=tail if regular else sql.SQL("d.last"),
+            "  AND r.timestamp >= d.first AND r.timestamp < d.last OFFSET 0) AS t)",
         )
 
     def _counts(self, *, regular: bool) -> sql.Composable:

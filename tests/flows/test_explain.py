@@ -320,7 +320,7 @@ def cli(settings: Settings, deps: Deps, tmp_path: Path, monkeypatch: pytest.Monk
     [
         (("AAA:bars:5m",), "key", ["equal", "bars_5m_rollup", "stock_data"]),
         (("@market:quotes",), "key", ["equal", "quotes"]),
-        (("AAA", "bars:5m", "2024-01-03T14:36Z"), "row", ["14:35 to 2024-01-03 14:40", "counts", "superseded"]),
+        (("AAA", "bars:5m", "2024-01-03T14:36Z"), "row", ["14:35 to 2024-01-03 14:40", "made of", "superseded"]),
         (("AAA", "indicators:1d", "2024-01-03"), "row", ["sma_200", "a window of 200 rows"]),
         (("--raw", "AAA", "bars", "2024-01-03T14:36Z"), "raw", ["its 5m", "bars_5m_rollup", ":bars:5m", "@market"]),
         (("--raw", "AAA", "actions", "2024-01-04"), "raw", ["no row is stored here", "all of the adjusted series"]),

@@ -1,5 +1,6 @@
 """One store and one cache for many short lives: emptied, wired, killed, put back to an earlier moment."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -89,8 +90,10 @@ class Lab:
     def settle(self) -> None:
         """Wait until the database has noticed that its client is gone."""
         query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
-        while (left := self.watcher.execute(query, [_APPLICATION]).fetchone()) is not None and left[0]:
-            pass
+        deadline = time.monotonic() + 30
+        while self.watcher.execute(query, [_APPLICATION]).fetchone() != (0,):
+            assert time.monotonic() < deadline, "a process has ended, and a connection of it is still open"
+            time.sleep(0.001)
 
     # ---- what is there, and what was
 

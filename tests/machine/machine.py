@@ -1,5 +1,6 @@
 """The state machine: random sequences of everything that may happen to a store, against a model."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,7 @@ _SLOTS = tuple(("open", s) for s in (-60, 0, 30, 90, 300, 3_900)) + tuple(
 _CONDITIONS = (None, None, None, "0", "80", "1000000")
 
 symbols = st.sampled_from(SYMBOLS)
-days = st.integers(0, 3)
+days = st.integers(0, 3) | st.integers(0, 8)
 """How many days back, of those that have begun."""
 slots = st.sampled_from(_SLOTS)
 prices = st.integers(900, 1100).map(lambda n: n / 8)
@@ -32,8 +33,9 @@ tapes = st.lists(
     st.tuples(slots, st.integers(0, 2), prices, st.integers(0, 8), st.sampled_from(_CONDITIONS)), min_size=1, max_size=5
 )
 candles = st.tuples(prices, prices, prices, prices, st.integers(0, 500))
+messages = st.tuples(st.integers(-10, 10), st.integers(0, 10), *[st.sampled_from((None, None, False, True))] * 2)
 numbers = st.integers(0, 10_000)
-besides = st.sampled_from(("nothing", "nothing", "nothing", "a backup", "a publisher", "a slow publisher"))
+besides = st.sampled_from(("nothing", "nothing", "a backup", "a publisher", "a slow publisher"))
 
 
 def crashes(most: int) -> st.SearchStrategy[int]:
@@ -53,10 +55,30 @@ class Machine(RuleBasedStateMachine):
         self.world = World(self.lab, self.case)
         self.late = True
 
-    @initialize(late=st.booleans())
-    def ends(self, late: bool) -> None:
-        """Whether the end comes when all buckets are closed, or at whatever time it is."""
+    @initialize(number=numbers, stocked=st.booleans(), backup=st.booleans(), late=st.booleans())
+    def begins(self, number: int, stocked: bool, backup: bool, late: bool) -> None:
+        """With an empty store or with one that has a month of two symbols, all done; there may be a backup.
+
+        `late`: whether the end comes when all buckets are closed, or at whatever time it is.
+        """
         self.late = late
+        if stocked:
+            self.stock(random.Random(number))
+        if backup:
+            self.world.remember()
+
+    def stock(self, draw: random.Random) -> None:
+        """Days and messages of every session that has begun, refreshed and published."""
+        bars, words = list[Row](), list[Row]()
+        for session in (*self.world.month_before, *self.world.sessions.values()):
+            for symbol in SYMBOLS[:2] if session["open"] < self.world.now else ():
+                candle = (*(draw.randrange(900, 1100) / 8 for _ in range(4)), draw.randrange(500))
+                bars.append(self.bar(symbol, "1d", session["open"], "daily", candle))
+                said = (draw.randrange(-10, 11), draw.randrange(1, 11), None, None)
+                words.append(self.message(symbol, session["open"] - timedelta(hours=1), 0, said))
+        self.told("bars", bars, 0)
+        self.told("sentiment", words, 0)
+        self.world.does("run", lambda deps: steps.run(deps, [], self.world.now))
 
     def teardown(self) -> None:
         try:
@@ -114,7 +136,7 @@ class Machine(RuleBasedStateMachine):
     @rule(
         symbol=symbols,
         source=st.sampled_from(("adjusted", "adjusted", "archive", "daily")),
-        drawn=st.dictionaries(days, candles, min_size=1, max_size=3),
+        drawn=st.dictionaries(st.integers(0, 8), candles, min_size=1, max_size=6),
         at=crashes(28),
     )
     def whole_days(self, symbol: str, source: str, drawn: dict[int, Any], at: int) -> None:
@@ -126,30 +148,16 @@ class Machine(RuleBasedStateMachine):
         if rows:
             self.told("bars", rows, at)
 
-    @rule(
-        symbol=symbols,
-        day=days,
-        slot=slots,
-        drawn=st.lists(
-            st.tuples(st.integers(-10, 10), st.integers(0, 10), *[st.sampled_from((None, False, True))] * 2),
-            min_size=1,
-            max_size=3,
-        ),
-        at=crashes(28),
-    )
-    def mentions(self, symbol: str, day: int, slot: Any, drawn: list[Any], at: int) -> None:
-        moment = self.moment(self.day(day), slot)
-        key = {"symbol": self.named(symbol), "timestamp": moment, "source": "words", "external_id": ""}
-        rows = [
-            {**key, "ordinal": n, "sentiment_score": score / 10, "confidence": trust / 10}
-            | {"is_retweet": retweet, "is_duplicate": double, "price_basis": "raw"}
-            for n, (score, trust, retweet, double) in enumerate(drawn)
-        ]
+    @rule(symbol=symbols, drawn=st.lists(st.tuples(days, slots, messages), min_size=1, max_size=6), at=crashes(28))
+    def mentions(self, symbol: str, drawn: list[Any], at: int) -> None:
+        rows = []
+        for n, (day, slot, said) in enumerate(drawn):
+            rows.append(self.message(self.named(symbol), self.moment(self.day(day), slot), n, said))
         self.told("sentiment", rows, at)
 
     @rule(
         symbol=symbols,
-        day=st.integers(0, 5),
+        day=st.integers(0, 10),
         action=st.sampled_from((("split", 2.0), ("split", 4.0), ("split", 0.5), ("dividend", 0.25))),
         at=crashes(28),
     )
@@ -202,10 +210,11 @@ class Machine(RuleBasedStateMachine):
             self.world.rename(old, new, at)
 
     @precondition(lambda self: self.world.model.symbols)
-    @rule(number=numbers, day=st.integers(0, 5), open_end=st.booleans(), at=crashes(14))
+    @rule(number=numbers, day=st.integers(0, 10), open_end=st.booleans(), at=crashes(14))
     def delisted(self, number: int, day: int, open_end: bool, at: int) -> None:
         """Traded until one of the days, or for as long as anybody knows."""
-        self.world.list_(self.known(number), None, None if open_end else self.case.days[day], at)
+        last = None if open_end else self.case.days[day % len(self.case.days)]
+        self.world.list_(self.known(number), None, last, at)
 
     @rule(variant=st.integers(0, 7), at=crashes(20))
     def other_settings(self, variant: int, at: int) -> None:
@@ -340,3 +349,9 @@ class Machine(RuleBasedStateMachine):
         basis = "split" if source in ("adjusted", "archive") else "raw"
         key = {"symbol": self.named(symbol), "granularity": granularity, "timestamp": start, "source": source}
         return {**key, **values, "adjusted_close": None, "price_basis": basis}
+
+    def message(self, symbol: str, moment: datetime, number: int, said: Any) -> Row:
+        score, trust, retweet, double = said
+        key = {"symbol": symbol, "timestamp": moment, "source": "words", "external_id": "", "ordinal": number}
+        flags = {"is_retweet": retweet, "is_duplicate": double, "price_basis": "raw"}
+        return {**key, "sentiment_score": score / 10, "confidence": trust / 10, **flags}

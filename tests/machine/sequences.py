@@ -9,6 +9,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase
 from hypothesis.stateful import run_state_machine_as_test
 
+from flows import full
 from tests.machine.lab import Lab
 from tests.machine.machine import Machine
 from tests.machine.world import Case
@@ -26,13 +27,13 @@ _SMALL = _COMMON | {"refresh_batch_symbols": 1, "publish_batch_symbols": 1, "ind
 
 
 def _from(first: date) -> tuple[date, ...]:
-    return tuple(first + timedelta(days=n) for n in range(6))
+    return tuple(first + timedelta(days=n) for n in range(11))
 
 
 NEW_YORK = Case(
     "XNYS",
     "America/New_York",
-    _from(date(2024, 11, 27)),  # a session, a holiday, a half day, a weekend, a session
+    _from(date(2024, 11, 22)),  # a weekend, three sessions, a holiday, a half day, a weekend, a session
     (
         _COMMON,
         _COMMON | {"indicators": ("ema_3", "obv", "sma_4")},
@@ -46,7 +47,7 @@ NEW_YORK = Case(
 SYDNEY = Case(
     "XASX",
     "Australia/Sydney",
-    _from(date(2024, 12, 23)),  # a session, a half day, two holidays, a session, a Saturday
+    _from(date(2024, 12, 18)),  # three sessions, a weekend, two more, the second short, two holidays, a session
     (
         _SMALL | {"trading_hours": "all", "sentiment_cutoff": "midnight"},
         _SMALL | {"trading_hours": "regular", "sentiment_cutoff": "midnight", "missing_sentiment": "zero"},
@@ -64,6 +65,7 @@ _REACHED = (
     "delete",
     "rename",
     "late publisher",
+    "restore",
 )
 
 
@@ -91,8 +93,11 @@ def drive(lab: Lab, case: Case, sequences: int, steps: int = 18) -> None:
         raise
     print(dict(sorted(lab.tally.items())))
     if sequences >= 50:
-        missed = [what for what in (*_REACHED, "restore") if not any(told.startswith(what) for told in lab.tally)]
-        assert not missed, f"too few sequences: no {', no '.join(missed)} among them"
+        reached = {what for what, times in lab.tally.items() if times}
+        tables = (*full.tables(lab.settings(**case.variants[0])), *full.MARKET_TABLES)
+        expected = {*_REACHED, *(f"rows in {table.name}" for table in tables if not table.name.endswith("1h_fill"))}
+        missed = [what for what in sorted(expected) if not any(told.startswith(what) for told in reached)]
+        assert not missed, f"too few sequences, or too poor ones: nothing of {', '.join(missed)}"
 
 
 def _settings(sequences: int, steps: int) -> hypothesis.settings:

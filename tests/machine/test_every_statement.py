@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.redis, pytest.mark.soak]
 
 def ingests(world: World, at: int) -> bool:
     """A day of trades whose vendor's minutes count no longer."""
-    open_ = world.sessions[NEW_YORK.days[2]]["open"]
+    open_ = world.sessions[NEW_YORK.days[-4]]["open"]
     key = {"symbol": "A", "timestamp": open_, "source": "feed"}
     rows = [{**key, "sequence": n, "price": 99.5, "size": 2.0} for n in range(2)]
     told = tuple(row | {"condition": None, "price_basis": "raw"} for row in rows)

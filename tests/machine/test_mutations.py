@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 
 def minute(world: World, price: float, minutes: int = 0) -> Told:
     """A vendor's minute of the newest session, so many minutes after the open."""
-    start = world.sessions[NEW_YORK.days[2]]["open"] + timedelta(minutes=minutes)
+    start = world.sessions[NEW_YORK.days[-4]]["open"] + timedelta(minutes=minutes)
     key = {"symbol": "A", "granularity": "1m", "timestamp": start, "source": "vendor"}
     values: Row = dict.fromkeys(("open", "high", "low", "close"), price)
     row = {**key, **values, "volume": 1.0, "adjusted_close": None, "price_basis": "raw"}

@@ -69,17 +69,19 @@ class World:
     seen: Heads = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """An empty store, a process at work on it, and the morning of the third day."""
+        """An empty store, a process at work on it, and the morning of the fourth day from the last."""
         self.lab.empty()
         self.zone = ZoneInfo(self.case.zone)
         base = self.lab.settings(market=self.case.market)
         self.variants = [base.model_copy(update=variant) for variant in self.case.variants]
         self.life = ExitStack()
         self.deps = self._begin()
-        self.now = self.local(self.case.days[2], 10 * 60)
-        sessions = self.deps.market(self.case.market, self.now).sessions
-        sessions = sessions.filter(pl.col("session").is_in(self.case.days)).collect()
-        self.sessions = {row["session"]: row for row in sessions.iter_rows(named=True)}
+        self.now = self.local(self.case.days[-4], 10 * 60)
+        sessions = self.deps.market(self.case.market, self.now).sessions.collect()
+        during = sessions.filter(pl.col("session").is_in(self.case.days))
+        before = sessions.filter(pl.col("session") < self.case.days[0]).tail(22)
+        self.sessions = {row["session"]: row for row in during.iter_rows(named=True)}
+        self.month_before = before.rows(named=True)
 
     # ---- processes
 
@@ -269,6 +271,7 @@ class World:
         wanted += [table for table in full.MARKET_TABLES if table.name in expected]
         for table in wanted:
             found = self.deps.database.frame(statement("SELECT * FROM {table}", table=table_name(table.name)))
+            self.lab.tally[f"rows in {table.name}"] += not found.is_empty()
             differences = compare(table, expected[table.name], found).differences
             assert not differences, f"{table.name}: {differences}\nstored {found}\nshould be {expected[table.name]}"
         unkept = {f"{family}_{i}{kind}" for i in COARSE for family, kind in _FAMILIES} - {

@@ -51,7 +51,7 @@ def bucket_of_trade(row: dict[str, object], case: str, how: BucketRules) -> tupl
     if bucket is not None or how.trading_hours == "all":
         return bucket and (bucket.session, bucket.start)
     for session in sessions_of(case).rows(named=True):
-        after = session["close"] <= moment < max(session["day_end"], session["close"] + how.close_grace)
+        after = session["close"] <= moment < session["day_end"]
         known_late = condition is None and moment < session["close"] + how.close_grace
         if after and (condition == "20200080" or known_late):
             return session["session"], session["close"] - MINUTE
