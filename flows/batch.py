@@ -117,17 +117,20 @@ class Series:
 
 def within(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     """Rows that lie in one of the (disjoint) spans."""
-    return _marked(rows, spans).filter("inside").select(rows.columns).collect()
+    return _marked(rows.lazy(), spans).filter("inside").select(rows.columns).collect()
 
 
 def outside(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     """Rows that lie in none of the (disjoint) spans."""
-    if rows.is_empty() or spans.is_empty():
-        return rows
-    return _marked(rows, spans).filter(~pl.col("inside")).select(rows.columns).collect()
+    return rows if rows.is_empty() or spans.is_empty() else without(rows.lazy(), spans).collect()
 
 
-def _marked(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.LazyFrame:
+def without(rows: pl.LazyFrame, spans: pl.DataFrame) -> pl.LazyFrame:
+    """The same of rows that are not there yet."""
+    return _marked(rows, spans).filter(~pl.col("inside")).drop("inside", "hi")
+
+
+def _marked(rows: pl.LazyFrame, spans: pl.DataFrame) -> pl.LazyFrame:
     starts = spans.lazy().select("symbol", "hi", timestamp="lo").sort("timestamp")
-    found = rows.lazy().sort("timestamp").join_asof(starts, on="timestamp", by="symbol", check_sortedness=False)
+    found = rows.sort("timestamp").join_asof(starts, on="timestamp", by="symbol", check_sortedness=False)
     return found.with_columns(inside=(pl.col("timestamp") < pl.col("hi")).fill_null(value=False))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from flows.batch import KEY, Batch, Revised, outside
+from flows.batch import KEY, Batch, Revised, without
 from flows.plan import merged
 from transforms import catalogue
 from transforms.schema import BARS, UTC_US, Interval
@@ -102,37 +102,39 @@ def _read(batch: Batch, revised: Mapping[Interval, Revised], stretches: pl.DataF
     """Read the stretches, lay over them what was computed, and join those that meet."""
     spans = next(iter(revised.values())).spans
     asked = {bars.table: stretches.filter(interval=interval) for interval, bars in revised.items()}
-    rows = batch.store.around(asked, BARS.names())
+    rows = (
+        batch.store.around(asked, BARS.names())
+        .lazy()
+        .join(stretches.lazy().select(_BY, "interval", "lo", "hi"), on=_BY)
+    )
     at = pl.col("timestamp")
-    counted = (
-        rows.join(stretches.select(_BY, "lo", "hi"), on=_BY)
-        .group_by(_BY)
-        .agg(
-            earlier=at.lt(pl.col("lo")).sum(),
-            later=at.gt(pl.col("hi")).sum(),
-            first=at.min(),
-            last=at.max(),
-        )
+    counted = rows.group_by(_BY).agg(
+        earlier=at.lt(pl.col("lo")).sum(),
+        later=at.gt(pl.col("hi")).sum(),
+        first=at.min(),
+        last=at.max(),
     )
     begins = pl.col("before").is_null() | (pl.col("earlier").fill_null(0) < pl.col("before"))
     ends = pl.col("after").is_null() | (pl.col("later").fill_null(0) < pl.col("after"))
     bounds = _joined(
-        stretches.join(counted, on=_BY, how="left").with_columns(
+        stretches.lazy()
+        .join(counted, on=_BY, how="left")
+        .with_columns(
             first=pl.when(begins).then(pl.lit(_BEGINNING, UTC_US)).otherwise("first"),
             last=pl.when(ends).then(pl.lit(_END, UTC_US)).otherwise("last"),
         )
-    )
-    computed = pl.concat([bars.computed.with_columns(interval=pl.lit(name)) for name, bars in revised.items()])
-    mine = computed.join(bounds.select(_BY, *_SERIES, "first", "last"), on=_SERIES).filter(
+    ).collect()
+    columns = [_BY, "interval", *BARS.names()]
+    computed = pl.concat([bars.computed.lazy().with_columns(interval=pl.lit(name)) for name, bars in revised.items()])
+    mine = computed.join(bounds.lazy().select(_BY, *_SERIES, "first", "last"), on=_SERIES).filter(
         at.is_between("first", "last")
     )
-    others = rows.join(stretches.select(_BY, "interval"), on=_BY).drop(_BY).unique([*KEY, "interval"])
-    columns = [_BY, "interval", *BARS.names()]
-    kept = _numbered(outside(others, spans), bounds)
-    return _Read(pl.concat([kept.select(columns), mine.select(columns)]).sort(_BY, "timestamp"), bounds)
+    others = without(rows.drop(_BY, "lo", "hi").unique([*KEY, "interval"]), spans)
+    kept = _numbered(others, bounds)
+    return _Read(pl.concat([kept.select(columns), mine.select(columns)]).sort(_BY, "timestamp").collect(), bounds)
 
 
-def _joined(bounds: pl.DataFrame) -> pl.DataFrame:
+def _joined(bounds: pl.LazyFrame) -> pl.LazyFrame:
     """Stretches of one series that meet become one."""
     apart = (pl.col("first") > pl.col("last").cum_max().shift(1)).fill_null(value=True)
     return (
@@ -152,9 +154,9 @@ def _joined(bounds: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _numbered(rows: pl.DataFrame, bounds: pl.DataFrame) -> pl.DataFrame:
+def _numbered(rows: pl.LazyFrame, bounds: pl.DataFrame) -> pl.LazyFrame:
     """Add the number of the stretch that each row (symbol, interval, timestamp) lies in."""
-    starts = bounds.select(_BY, *_SERIES, timestamp="first").sort("timestamp")
+    starts = bounds.lazy().select(_BY, *_SERIES, timestamp="first").sort("timestamp")
     return rows.sort("timestamp").join_asof(starts, on="timestamp", by=_SERIES, check_sortedness=False)
 
 
@@ -167,27 +169,33 @@ def _resumed(read: _Read, names: Sequence[str]) -> pl.DataFrame:
     enough = at.lt(pl.col("lo")).sum() >= catalogue.context_rows(names)
     resuming = at.get(catalogue.resume_row(names), null_on_oob=True)
     return (
-        read.bounds.filter(pl.col("first") > _BEGINNING)
+        read.bounds.lazy()
+        .filter(pl.col("first") > _BEGINNING)
         .select(_BY, *_SERIES, "lo")
-        .join(read.bars.select(_BY, "timestamp"), on=_BY, how="left", maintain_order="left_right")
+        .join(read.bars.lazy().select(_BY, "timestamp"), on=_BY, how="left", maintain_order="left_right")
         .group_by(_BY, *_SERIES, maintain_order=True)
         .agg(timestamp=pl.when(enough).then(resuming))
+        .collect()
     )
 
 
 def _stored(batch: Batch, resumed: pl.DataFrame, bounds: pl.DataFrame) -> pl.DataFrame:
     """Stored indicators of the rows that are resumed from, and of those that are computed again, with their stretch."""
-    states = resumed.drop_nulls().select(*_SERIES, lo="timestamp", hi=pl.col("timestamp") + _MICROSECOND)
-    spans = pl.concat([states, bounds.select(*_SERIES, "lo", hi=pl.col("last") + _MICROSECOND)])
-    tables = {f"indicators_{name}": part.drop("interval") for (name,), part in spans.group_by("interval")}
+    states = resumed.lazy().drop_nulls().select(*_SERIES, lo="timestamp", hi=pl.col("timestamp") + _MICROSECOND)
+    again = bounds.lazy().select(*_SERIES, "lo", hi=pl.col("last") + _MICROSECOND)
+    spans = pl.concat([states, again]).collect().partition_by("interval", as_dict=True, include_key=False)
+    tables = {f"indicators_{name}": part for (name,), part in spans.items()}
     scales = catalogue.scales_of(batch.market.settings.indicators)
     found = batch.store.inside(tables, (*KEY, "session", *scales))
     return _numbered(
         pl.concat(
-            [rows.with_columns(interval=pl.lit(table.removeprefix("indicators_"))) for table, rows in found.items()]
+            [
+                rows.lazy().with_columns(interval=pl.lit(table.removeprefix("indicators_")))
+                for table, rows in found.items()
+            ]
         ),
         bounds,
-    )
+    ).collect()
 
 
 def _short(resumed: pl.DataFrame, stored: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -208,27 +216,35 @@ def _values(batch: Batch, read: _Read, stored: pl.DataFrame, skipped: pl.DataFra
             keep=("close", "volume"),
             by=_BY,
         )
-        .join(read.bounds.select(_BY, "lo"), on=_BY)
+        .lazy()
+        .join(read.bounds.lazy().select(_BY, "lo"), on=_BY, maintain_order="left")
         .filter(pl.col("timestamp") >= pl.col("lo"))
         .drop("lo")
+        .collect()
     )
 
 
 def _unsettled(bounds: pl.DataFrame, values: pl.DataFrame, stored: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Stretches that end before their series does, in another state than the one that is stored there."""
-    ends = values.group_by(_BY, maintain_order=True).last().select(values.columns)
+    ends = values.lazy().group_by(_BY, maintain_order=True).last().select(values.columns).collect()
     settled = ends.filter(catalogue.settled(ends, stored, names, by=_BY))
-    computed = bounds.join(ends, on=_BY, how="semi")
-    return computed.filter(pl.col("last") < _END).join(settled, on=_BY, how="anti").select(_BY, *_SERIES)
+    return (
+        bounds.lazy()
+        .filter(pl.col("last") < _END)
+        .join(ends.lazy(), on=_BY, how="semi")
+        .join(settled.lazy(), on=_BY, how="anti")
+        .select(_BY, *_SERIES)
+        .collect()
+    )
 
 
 def _compare(batch: Batch, ready: pl.DataFrame, values: pl.DataFrame, stored: pl.DataFrame) -> None:
     """Note what differs in the stretches that are `ready`, interval by interval."""
     scales = catalogue.scales_of(batch.market.settings.indicators)
     for (interval,), some in ready.group_by("interval", maintain_order=True):
-        computed, before = (
-            rows.join(some.select(_BY, "lo"), on=_BY).filter(pl.col("timestamp") >= pl.col("lo"))
-            for rows in (values, stored)
+        since = some.lazy().select(_BY, "lo")
+        computed, before = pl.collect_all(
+            [rows.lazy().join(since, on=_BY).filter(pl.col("timestamp") >= pl.col("lo")) for rows in (values, stored)]
         )
         batch.compare(f"indicators_{interval}", computed, before, KEY, {"session": None, **scales})
 

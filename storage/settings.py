@@ -189,7 +189,7 @@ class Settings(BaseSettings):
     )
     ingest_batch_rows: int = Field(1_000_000, ge=1_000, description="rows held in memory at once while ingesting")
     refresh_batch_rows: int = Field(1_000_000, ge=1_000, description="raw rows recomputed in one transaction")
-    refresh_batch_symbols: int = Field(64, ge=1, description="symbols recomputed in one transaction")
+    refresh_batch_symbols: int = Field(250, ge=1, description="symbols recomputed in one transaction")
     retention: dict[RetainedDataset, Annotated[timedelta, Field(ge=timedelta(days=1))]] = Field(
         default_factory=dict,
         description='how long raw rows are kept, by dataset (`ticks`, `bars`, `sentiment`): `ticks = "P90D"`, at '

@@ -67,7 +67,8 @@ def ensure_identity(database: Database) -> tuple[str, int]:
     """The store's id and epoch; a new store, or one found in another database (a restore), gets a higher epoch.
 
     What was published under an earlier epoch is then due again under the new one.
-    Epochs are Unix seconds, so that a store made anew never falls behind what it once published.
+    Epochs are Unix milliseconds, so that a store made anew, or put back twice in a row, never falls behind what it once
+    published.
     """
     with database.transaction() as connection:
         row = connection.execute(
@@ -82,11 +83,16 @@ def ensure_identity(database: Database) -> tuple[str, int]:
             " epoch = CASE WHEN store_meta.database_identity = excluded.database_identity THEN store_meta.epoch"
             " ELSE greatest(store_meta.epoch + 1, excluded.epoch) END"
             " RETURNING store_id, epoch",
-            {"id": str(uuid.uuid4()), "now": int(time.time()), "identity": identity},
+            {"id": str(uuid.uuid4()), "now": _now(), "identity": identity},
         ).fetchone()
         assert stored is not None
         _publish_anew(connection, stored[1])
         return str(stored[0]), int(stored[1])
+
+
+def _now() -> int:
+    """The least that an epoch may be that begins now."""
+    return int(time.time() * 1000)
 
 
 def raise_epoch(database: Database) -> int:
@@ -99,7 +105,7 @@ def raise_epoch(database: Database) -> int:
     ensure_identity(database)  # a store may have been put back to before its first start
     with database.transaction() as connection:
         raised = connection.execute(
-            "UPDATE store_meta SET epoch = greatest(epoch + 1, %s) RETURNING epoch", [int(time.time())]
+            "UPDATE store_meta SET epoch = greatest(epoch + 1, %s) RETURNING epoch", [_now()]
         ).fetchone()
         assert raised is not None
         _publish_anew(connection, raised[0])

@@ -577,7 +577,7 @@ class TestKilled:
                 until(lambda killed=current: running(home) != killed)
             until(lambda: not processes_in(home))
             assert "Valkey keeps ending" in (home / "log" / "supervisor.log").read_text()
-            assert not alive(servers.supervisor_pid)
+            until(lambda: not alive(servers.supervisor_pid))  # it lets go of the directory a moment before its end
         with embedded(home) as again:
             assert rows(again) == 1
 
