@@ -11,11 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
 # Read when Prefect is imported, which the test modules do.
 os.environ["DO_NOT_TRACK"] = "1"
@@ -24,8 +25,12 @@ os.environ.pop("PREFECT_API_URL", None)
 
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_BATCH_INTERVAL, temporary_settings
 
+from flows.cli import app
 from storage.embedded import Servers, running
+from storage.settings import Settings
 from tests.storage.servers import processes_in, until
+
+Cli = Callable[..., Result]
 
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 
@@ -148,3 +153,28 @@ def prefect(served: Served) -> Iterator[str]:
     with temporary_settings({PREFECT_API_URL: api, PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.1}):
         yield api
     gc.collect()  # Prefect's engine leaves clients unclosed; not to be found in somebody else's test
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory, and a terminal of known width without settings of its own."""
+    for name in [name for name in os.environ if name.startswith("WARMBARS_") and name != "WARMBARS_SHARED"]:
+        monkeypatch.delenv(name)
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def program(place: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """The program in that directory, on the session's servers, with an empty store."""
+    monkeypatch.setenv("WARMBARS_HOME", str(settings.home))
+    monkeypatch.setenv("WARMBARS_NAMESPACE", settings.namespace)
+    return warmbars
+
+
+def warmbars(*args: str) -> Result:
+    """What the program answers."""
+    return CliRunner().invoke(app, list(args))

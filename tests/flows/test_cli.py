@@ -1,7 +1,6 @@
 """The command line: what it prints, where, and with which exit code."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any, get_args
 import polars as pl
 import pytest
 from typer.main import get_command
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from benchmarks.publish import NAMES
 from flows import steps
@@ -24,6 +23,7 @@ from storage.cache.keys import HEAD, parse_key
 from storage.embedded import Servers
 from storage.market.database import statement
 from storage.settings import Settings, SourceSettings
+from tests.flows.conftest import Cli, warmbars
 from transforms import schema
 from transforms.errors import StoreUnavailable
 
@@ -44,32 +44,12 @@ HEAVY = ("polars", "sqlalchemy", "psycopg", "redis", "exchange_calendars", "alem
 MARKET = {"sim": {"kind": "simulated", "symbols": 2, "sessions": 60}}
 SYMBOL = "EMBR"
 
-Cli = Callable[..., Result]
-
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory, and a terminal of known width without settings of its own."""
-    for name in [name for name in os.environ if name.startswith("WARMBARS_") and name != "WARMBARS_SHARED"]:
-        monkeypatch.delenv(name)
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def warmbars(*args: str) -> Result:
-    return CliRunner().invoke(app, list(args))
-
-
-@pytest.fixture
-def cli(place: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def cli(program: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The program on the session's servers, with an empty store and a small simulated market."""
-    monkeypatch.setenv("WARMBARS_HOME", str(settings.home))
-    monkeypatch.setenv("WARMBARS_NAMESPACE", settings.namespace)
     monkeypatch.setenv("WARMBARS_SOURCES", json.dumps(MARKET))
-    return warmbars
+    return program
 
 
 def answer(result: Result) -> Any:

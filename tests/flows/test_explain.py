@@ -2,17 +2,14 @@
 
 import json
 import os
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner, Result
 
 from flows import derive, steps
-from flows.cli import app
 from flows.explain import RowStory, explain_row, raw_prices
 from flows.explain_key import KeyStory, explain_key
 from flows.explain_raw import RawRow, explain_raw
@@ -25,6 +22,7 @@ from storage.market.lineage import LineageStore
 from storage.market.raw import Rows, Written
 from storage.market.tables import RAW_TABLES
 from storage.settings import Settings
+from tests.flows.conftest import Cli
 from tests.flows.story import DAYS, OPEN, Story
 from tests.storage.market.rows import bar_rows, minutes, tick_rows, ticks
 from transforms.errors import PermanentError
@@ -35,7 +33,6 @@ START = datetime(2024, 1, 3, 14, 30, tzinfo=UTC)
 AS_OF = datetime(2024, 1, 5, tzinfo=UTC)
 SEEDS = range(int(os.environ.get("WARMBARS_TEST_SEEDS", "1")))
 ZONE = "America/New_York"
-Cli = Callable[..., Result]
 
 
 def rows_of(deps: Deps, table: str, symbol: str) -> pl.DataFrame:
@@ -300,19 +297,14 @@ def test_a_target_that_is_none_is_told_what_would_be(deps: Deps, words: tuple[st
 
 
 @pytest.fixture
-def cli(settings: Settings, deps: Deps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def cli(program: Cli, deps: Deps, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The program on the session's servers, with a morning of AAA."""
     deps.raw.upsert(bar_rows(minutes(30, start=START)))
     deps.raw.upsert(bar_rows(minutes(30, start=START, price=11.0)))
     steps.refresh(deps, AS_OF)
     steps.publish(deps, AS_OF)
-    for name in [name for name in os.environ if name.startswith("WARMBARS_") and name != "WARMBARS_SHARED"]:
-        monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setenv("WARMBARS_HOME", str(settings.home))
-    monkeypatch.setenv("WARMBARS_NAMESPACE", settings.namespace)
-    monkeypatch.chdir(tmp_path)
-    return lambda *args: CliRunner().invoke(app, ["explain", *args])
+    return partial(program, "explain")
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,22 @@
 """`warmbars gaps`: from stored rows to the report, on small cases and on real minutes."""
 
 import json
-import os
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from flows import steps
-from flows.cli import app
 from flows.gaps import Asked, _bounds, find_gaps
 from flows.gaps_page import share
 from flows.wiring import Deps
 from storage.market.calendars import MarketHours
 from storage.market.raw import Rows
-from storage.settings import Settings
+from tests.flows.conftest import Cli
 from tests.storage.market.rows import bar_rows, minutes, tick_rows, ticks
 from transforms.calendars import calendar_sessions
 from transforms.errors import PermanentError, UnknownSymbol
@@ -28,21 +26,12 @@ NEW_YORK = "America/New_York"
 DAY = date(2024, 1, 3)
 OPEN = datetime(2024, 1, 3, 14, 30, tzinfo=UTC)
 AS_OF = datetime(2024, 1, 5, tzinfo=UTC)
-Cli = Callable[..., Result]
 
 
 @pytest.fixture
-def cli(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def cli(program: Cli) -> Cli:
     """The program on the session's servers, with an empty store."""
-    for name in [name for name in os.environ if name.startswith("WARMBARS_") and name != "WARMBARS_SHARED"]:
-        monkeypatch.delenv(name)
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("WARMBARS_HOME", str(settings.home))
-    monkeypatch.setenv("WARMBARS_NAMESPACE", settings.namespace)
-    monkeypatch.chdir(tmp_path)
-    return lambda *args: CliRunner().invoke(app, ["gaps", *args])
+    return partial(program, "gaps")
 
 
 def answer(result: Result) -> Any:

@@ -4,23 +4,23 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from typer.testing import CliRunner, Result
 
 from flows import steps
-from flows.cli import app
 from flows.export import exported
 from flows.point_in_time import Moment, Wanted, checked, compute
 from flows.wiring import Deps
 from storage.market.database import statement, table_name
-from storage.settings import DEFAULT_INDICATORS, Settings
+from storage.settings import DEFAULT_INDICATORS
+from tests.flows.conftest import Cli
 from tests.flows.story import DAYS, OPEN, Story
 from tests.storage.market.rows import bar_rows, minutes
 from transforms.errors import PermanentError, UnknownSymbol
@@ -29,7 +29,6 @@ from transforms.schema import BARS, INTERVALS, Interval
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 SEEDS = range(int(os.environ.get("WARMBARS_TEST_SEEDS", "3")))
 START = datetime(2024, 1, 3, 14, 30, tzinfo=UTC)
-Cli = Callable[..., Result]
 
 
 def server_clock(deps: Deps) -> datetime:
@@ -199,17 +198,12 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def cli(settings: Settings, deps: Deps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+def cli(program: Cli, deps: Deps, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     """The program on the session's servers, with ten minutes of AAA and BBB, corrected later."""
     for symbol in ("AAA", "BBB"):
         deps.raw.upsert(bar_rows(minutes(10, symbol=symbol, start=START)))
-    for name in [name for name in os.environ if name.startswith("WARMBARS_") and name != "WARMBARS_SHARED"]:
-        monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setenv("WARMBARS_HOME", str(settings.home))
-    monkeypatch.setenv("WARMBARS_NAMESPACE", settings.namespace)
-    monkeypatch.chdir(tmp_path)
-    yield lambda *args: CliRunner().invoke(app, ["compute", *args])
+    yield partial(program, "compute")
     assert deps.outbox.versions() == {}  # nothing was refreshed or published
 
 

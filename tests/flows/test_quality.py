@@ -1,9 +1,7 @@
 """From faulty raw rows to a report, to a file of corrections, to right bars; with the servers there are."""
 
 import json
-import os
 import shlex
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,35 +10,28 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from flows.cli import app
 from flows.quality import Question, in_sessions, inspect
 from flows.wiring import Deps
 from storage.market.database import statement
-from storage.settings import Settings
+from tests.flows.conftest import Cli
 from transforms.calendars import calendar_sessions
 from transforms.errors import UnknownSymbol
 from transforms.schema import OHLC
 
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 
-Cli = Callable[..., Result]
 SESSIONS = calendar_sessions("XNYS", date(2023, 1, 3), date(2023, 9, 1))
 LAST = SESSIONS["close"][-1]
 PRICES = (*OHLC, "adjusted_close")
 
 
 @pytest.fixture
-def cli(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def cli(program: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The program in a directory of its own, on the session's servers."""
-    for name in [name for name in os.environ if name.startswith("WARMBARS_") and name != "WARMBARS_SHARED"]:
-        monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setenv("WARMBARS_HOME", str(settings.home))
-    monkeypatch.setenv("WARMBARS_NAMESPACE", settings.namespace)
-    monkeypatch.chdir(tmp_path)
-    return lambda *args: CliRunner().invoke(app, list(args))
+    return program
 
 
 def answer(result: Result, code: int = 0) -> Any:

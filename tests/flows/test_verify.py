@@ -2,16 +2,15 @@
 
 import itertools
 import json
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from flows import steps
 from flows.cli import app
@@ -23,6 +22,7 @@ from storage.market.database import statement
 from storage.market.raw import Rows
 from storage.market.retention import RetentionStore
 from storage.settings import Settings
+from tests.flows.conftest import Cli
 from tests.storage.market.rows import bar_rows, minutes, tick_rows, ticks
 from transforms.errors import ConfigurationError, UnknownSymbol
 from transforms.schema import ACTIONS, MARKET_SYMBOL, RAW_BARS, SENTIMENT, TICKS
@@ -30,7 +30,6 @@ from transforms.schema import ACTIONS, MARKET_SYMBOL, RAW_BARS, SENTIMENT, TICKS
 NEW_YORK = "America/New_York"
 OPEN = datetime(2024, 1, 3, 14, 30, tzinfo=UTC)
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
-Cli = Callable[..., Result]
 SETTINGS: dict[str, Any] = {
     "indicators": ("sma_3", "ema_3", "obv"),
     "correlation_min_n": 3,
@@ -350,17 +349,10 @@ def test_what_cannot_be_answered_is_an_error(made: Deps) -> None:
 
 
 @pytest.fixture
-def cli(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def cli(program: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The program on the session's servers."""
-    for name in [name for name in os.environ if name.startswith("WARMBARS_") and name != "WARMBARS_SHARED"]:
-        monkeypatch.delenv(name)
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "140")
-    monkeypatch.setenv("WARMBARS_HOME", str(settings.home))
-    monkeypatch.setenv("WARMBARS_NAMESPACE", settings.namespace)
-    monkeypatch.chdir(tmp_path)
-    return lambda *args: CliRunner().invoke(app, list(args))
+    return program
 
 
 @pytest.mark.postgres
