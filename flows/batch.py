@@ -27,9 +27,13 @@ class Batch:
     as_of: datetime
     changes: list[Changes] = field(default_factory=list)
     open: list[pl.DataFrame] = field(default_factory=list)
-    changed: set[str] = field(default_factory=set)
     factors: pl.DataFrame = field(default_factory=pl.DataFrame)
     """Split factors of the batch's symbols, as they are going to be."""
+
+    @property
+    def changed(self) -> set[str]:
+        """Symbols that get a new version: those of a row that changed, and those whose keys are to be made again."""
+        return {*self.plan.again("keys"), *(symbol for changes in self.changes for symbol in changes.symbols)}
 
     def compare(
         self,

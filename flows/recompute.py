@@ -43,8 +43,8 @@ def recompute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime
         claim.write(changes)
     nearest = pl.concat(batch.open) if batch.open else pl.DataFrame(schema=_OPEN)
     claim.finish(leftover(claim.windows, nearest))
-    if batch.changed:
-        unknown = claim.publish(sorted(batch.changed), as_of)
+    if changed := batch.changed:
+        unknown = claim.publish(sorted(changed), as_of)
         reached = market_datasets({changes.table for changes in batch.changes}, market.settings.intervals)
         claim.mark_market(as_of, reached | ({"quotes"} if unknown or listed_anew else set()))
     return batch
@@ -72,7 +72,6 @@ def compute(store: DerivedStore, claim: Claim, market: Market, as_of: datetime, 
     scores = sentiment(batch)
     correlations(batch, coarsest, readjusted, scores)
     batch.changes = [changes for changes in batch.changes if len(changes)]
-    batch.changed = {*plan.again("keys"), *(symbol for changes in batch.changes for symbol in changes.symbols)}
     return batch
 
 
